@@ -1,0 +1,5 @@
+import sys
+
+from badge_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,20 @@
+"""The two ways in which a command can fail, each told to the user in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Wrong usage or input (exit code 2): the message says what was found and what would do."""
+
+
+class EnvironmentFailure(RuntimeError):
+    """The surroundings do not allow it: disk, lock, network, a missing extra (exit code 1)."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not in a registry, with the nearest one suggested."""
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return InputError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")

@@ -1,0 +1,49 @@
+"""What a network is to this package: two pure functions."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+
+Variables = Any  # a pytree of float arrays
+
+
+class Apply(Protocol):
+    def __call__(
+        self, variables: Variables, x: jax.Array, *, mask: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, jax.Array, Variables]: ...
+
+
+class Model(NamedTuple):
+    """A network, whatever library it is written in.
+
+    init:  (key, x [b, ...]) -> variables, freshly drawn. Any pytree of float arrays. Leaves that the loss does
+           not depend on in training (BatchNorm's running averages) get no gradient, and are carried as
+           ``apply`` returns them.
+    apply: (variables, x [b, ...], *, mask [b] bool or None, train) -> (logits [b, c], features [b, d],
+           variables). Rows where ``mask`` is False are padding and must not influence the others. ``features``
+           are the input of the output layer.
+    """
+
+    init: Callable[[jax.Array, jax.Array], Variables]
+    apply: Apply
+
+
+def linen_model(module: nn.Module) -> Model:
+    """A `Model` from a Flax linen module whose ``__call__(x, *, mask, train)`` returns (logits, features)."""
+
+    def init(key: jax.Array, x: jax.Array) -> Variables:
+        return module.init(key, x, mask=None, train=False)
+
+    def apply(
+        variables: Variables, x: jax.Array, *, mask: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, jax.Array, Variables]:
+        mutable = [name for name in variables if name != "params"] if train else []
+        if not mutable:
+            logits, features = module.apply(variables, x, mask=mask, train=train)
+            return logits, features, variables
+        (logits, features), updated = module.apply(variables, x, mask=mask, train=train, mutable=mutable)
+        return logits, features, {**variables, **updated}
+
+    return Model(init, apply)

@@ -1,0 +1,244 @@
+"""One experiment: a data set, a network, a strategy and a seed, in a directory it can be resumed from."""
+
+import inspect
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
+from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
+from badge_jax.data.table import ENCODINGS
+from badge_jax.errors import InputError, unknown_name
+from badge_jax.models import MODELS, Model
+from badge_jax.run_directory import Queried, open_run, read_queried, write_queried, write_rounds
+from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
+from badge_jax.strategies import STRATEGIES
+from badge_jax.training import FitOptions, make_num_correct, make_optimizer
+
+Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run. None stands for the default of the data set or the strategy."""
+
+    dataset: str
+    strategy: str
+    batch_size: int
+    rounds: int
+    model: str = "mlp"
+    seed: int = 0
+    initial: int = 100
+    learning_rate: float | None = None
+    max_epochs: int = 3000
+    encoding: str = "onehot"
+    source: str | None = None
+    first: str | None = None
+
+
+def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambda line: None) -> list[Line]:
+    """Runs the experiment in the directory ``out``, or goes on with it there, and returns its rounds.
+
+    Round 0 trains on random labels; each of ``options.rounds`` queries adds a round. Finished rounds are
+    not run again. ``on_round`` is called with every round in order, those finished earlier included.
+
+    Randomness: the split comes from ``default_rng([seed, 0])``, the initial labels from
+    ``default_rng([seed, 1])``, all else from ``jax.random.key(seed)`` and the number of the round, so that
+    strategies of one seed share split, initial labels and initial weights.
+
+    Raises InputError for options that do not fit and for an ``out`` that holds another configuration,
+    EnvironmentFailure for an ``out`` in use, OSError when it cannot be written.
+    """
+    config = resolve_options(options)
+    dataset = load_dataset(
+        config["dataset"], seed=config["seed"], encoding=config["encoding"], source=config["source"]
+    )
+    _check_pool(config, len(dataset.labels))
+    config |= {"missing_classes": list(dataset.missing_classes), "environment": environment()}
+    with open_run(out, config) as rounds:
+        for line in rounds[: options.rounds + 1]:
+            on_round(line)
+        if len(rounds) <= options.rounds:
+            for line in _remaining_rounds(config, dataset, out, tuple(rounds)):
+                rounds.append(line)
+                write_rounds(out, rounds)
+                on_round(line)
+    return rounds
+
+
+def resolve_options(options: RunOptions) -> dict[str, Any]:
+    """The configuration as config.json holds it, every default filled in.
+
+    Raises InputError, naming the option, for what cannot be.
+    """
+    info = dataset_info(options.dataset)
+    if options.model not in MODELS:
+        raise unknown_name("model", options.model, MODELS)
+    if options.strategy not in STRATEGIES:
+        raise unknown_name("strategy", options.strategy, STRATEGIES)
+    if options.encoding not in ENCODINGS:
+        raise unknown_name("encoding", options.encoding, ENCODINGS)
+    least = {"batch_size": 1, "rounds": 0, "initial": 1, "max_epochs": 1, "seed": 0}
+    for name, bound in least.items():
+        if getattr(options, name) < bound:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is {getattr(options, name)}; it must be at least {bound}")
+    if options.seed >= 2**32:
+        raise InputError(f"--seed is {options.seed}; it must be below 2**32")
+    learning_rate = info.learning_rate if options.learning_rate is None else options.learning_rate
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise InputError(f"--learning-rate is {learning_rate}; it must be a positive number")
+    return {
+        "dataset": options.dataset,
+        "model": options.model,
+        "strategy": options.strategy,
+        "batch_size": options.batch_size,
+        "initial": options.initial,
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "learning_rate": learning_rate,
+        "max_epochs": options.max_epochs,
+        "encoding": options.encoding,
+        "source": resolve_source(options.dataset, options.source),
+        **_strategy_options(options),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, as recorded with every result."""
+    packages = ("badge_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(terse=True),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def _strategy_options(options: RunOptions) -> dict[str, Any]:
+    """The options that this strategy takes, its defaults filled in."""
+    known = inspect.signature(STRATEGIES[options.strategy]).parameters
+    if options.first is not None:
+        if "first" not in known:
+            raise InputError(f"--first does not apply to the strategy {options.strategy}")
+        if options.first not in FIRST_POINTS:
+            raise unknown_name("value of --first", options.first, FIRST_POINTS)
+    return {
+        name: parameter.default if getattr(options, name) is None else getattr(options, name)
+        for name, parameter in known.items()
+    }
+
+
+def _check_pool(config: dict[str, Any], num_pool: int) -> None:
+    num_labels = config["initial"] + config["rounds"] * config["batch_size"]
+    if num_labels > num_pool:
+        raise InputError(
+            f"--initial {config['initial']} and --rounds {config['rounds']} of --batch-size "
+            f"{config['batch_size']} need {num_labels} labels; the pool of {config['dataset']} has {num_pool}"
+        )
+
+
+def _remaining_rounds(
+    config: dict[str, Any], dataset: Dataset, out: Path, finished: tuple[Line, ...]
+) -> Iterator[Line]:
+    """Yields the rounds after those finished, each as soon as it is done."""
+    info = dataset_info(config["dataset"])
+    model = MODELS[config["model"]](len(dataset.classes), hidden=info.hidden)
+    learner = _make_learner(config, model, info.minibatch_size)
+    state, query_seconds = _restore(config, learner, len(dataset.labels), out, finished)
+
+    # compiled ahead of time, so that no round's seconds contain compilation
+    pool = jnp.asarray(dataset.inputs), jnp.asarray(dataset.labels)
+    test = jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_labels)
+    key = jax.random.key(config["seed"])
+    variables = jax.eval_shape(learner.fit, key, state, *pool).variables
+    compiled_fit = jax.jit(learner.fit).lower(key, state, *pool).compile()
+    compiled_query = jax.jit(learner.query).lower(key, state, variables, *pool).compile()
+    compiled_test = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
+
+    variables = None
+    for number in range(len(finished), config["rounds"] + 1):
+        if int(state.round) < number:
+            if variables is None:  # stopped before its query was written: the same key, the same weights
+                variables = compiled_fit(key, state, *pool).variables
+            (_, state), query_seconds = _timed(compiled_query, key, state, variables, *pool)
+            write_queried(out, _queried(state, config["batch_size"], query_seconds))
+        fit, fit_seconds = _timed(compiled_fit, key, state, *pool)
+        variables = fit.variables
+        num_correct = int(compiled_test(variables, *test))
+        yield {
+            "round": number,
+            "num_labeled": int(state.count),
+            "test_accuracy": num_correct / len(dataset.test_labels),
+            "num_test_correct": num_correct,
+            "test_size": len(dataset.test_labels),
+            "train_accuracy": float(fit.train_accuracy),
+            "epochs": int(fit.epochs),
+            "converged": bool(fit.converged),
+            "fit_seconds": fit_seconds,
+            "query_seconds": query_seconds,
+            "indices": _last(state, config["batch_size"] if number else config["initial"]).tolist(),
+        }
+
+
+def _make_learner(config: dict[str, Any], model: Model, minibatch_size: int) -> ActiveLearner:
+    make_strategy = STRATEGIES[config["strategy"]]
+    strategy = make_strategy(**{name: config[name] for name in inspect.signature(make_strategy).parameters})
+    options = FitOptions(minibatch_size=minibatch_size, max_epochs=config["max_epochs"])
+    optimizer = make_optimizer(config["learning_rate"])
+    return make_active_learner(model, optimizer, strategy, config["batch_size"], options)
+
+
+def _restore(
+    config: dict[str, Any], learner: ActiveLearner, num_pool: int, out: Path, finished: tuple[Line, ...]
+) -> tuple[LearnerState, float]:
+    """The state after the finished rounds and, if it was written, the query that followed; its seconds."""
+    rng = np.random.default_rng([config["seed"], 1])
+    initial = rng.choice(num_pool, config["initial"], replace=False)
+    state = learner.init(jnp.asarray(initial, jnp.int32), num_pool, config["rounds"])
+    if not finished:
+        return state, 0.0
+    batches = [line["indices"] for line in finished]
+    queried = read_queried(out)
+    is_ahead = queried is not None and queried.round == len(finished)
+    leaves, treedef = jax.tree.flatten(state.strategy)
+    if queried is not None and queried.round >= len(finished) - 1:
+        leaves = [jnp.asarray(leaf) for leaf in queried.strategy]
+    elif leaves and len(finished) > 1:
+        raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
+    labeled = np.concatenate([*batches, queried.indices] if is_ahead else batches)
+    indices = np.zeros(len(state.indices), np.int32)
+    indices[: len(labeled)] = labeled
+    state = LearnerState(
+        jnp.int32(len(finished) - 1 + is_ahead),
+        jnp.asarray(indices),
+        jnp.int32(len(labeled)),
+        jax.tree.unflatten(treedef, leaves),
+    )
+    return state, queried.query_seconds if is_ahead else 0.0
+
+
+def _queried(state: LearnerState, batch_size: int, query_seconds: float) -> Queried:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.strategy)]
+    return Queried(int(state.round), _last(state, batch_size), query_seconds, leaves)
+
+
+def _last(state: LearnerState, num: int) -> np.ndarray:
+    """The ``num`` rows labeled last."""
+    count = int(state.count)
+    return np.asarray(state.indices)[count - num : count]
+
+
+def _timed(function: Callable, *args: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = jax.block_until_ready(function(*args))
+    return result, time.perf_counter() - start

@@ -1,0 +1,6 @@
+"""Choose k of n rows. A sampler knows nothing of labels or networks."""
+
+from badge_jax.samplers.k_center import k_center_greedy
+from badge_jax.samplers.kmeans_plusplus import kmeans_plusplus
+
+__all__ = ["k_center_greedy", "kmeans_plusplus"]

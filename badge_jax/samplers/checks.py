@@ -1,0 +1,21 @@
+"""What every sampler asks of its arguments, at trace time."""
+
+import jax
+import jax.numpy as jnp
+
+
+def check_count(k: int, n: int) -> None:
+    """Raises ValueError unless 1 ≤ k ≤ n."""
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise ValueError(f"k is {k!r}; wanted a Python int")
+    if not 1 <= k <= n:
+        raise ValueError(f"k = {k} rows asked of a pool of {n}; wanted 1 to {n}")
+
+
+def availability(available: jax.Array | None, n: int) -> jax.Array:
+    """``available`` as [n] bool, all True for None. Raises ValueError for another shape or dtype."""
+    if available is None:
+        return jnp.ones(n, bool)
+    if available.shape != (n,) or available.dtype != jnp.bool_:
+        raise ValueError(f"available is {available.dtype} of shape {available.shape}; wanted bool of shape ({n},)")
+    return jnp.asarray(available)

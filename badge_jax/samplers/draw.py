@@ -1,0 +1,52 @@
+"""Drawing an index with probability proportional to its weight, right at a million rows in float32."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -> jax.Array:
+    """P(i) = weights_i / Σ weights, in two levels: first a tile of rows, then a row inside it.
+
+    Inverse transform sampling on one float32 cumulative sum fails on long pools: the running sum swallows
+    the small terms. Two short sums, each with a uniform of its own, do not.
+
+    weights: [n] float32, not negative, their sum finite
+    tile:    rows in a tile; None takes max(1024, ⌈√n⌉)
+    Returns a scalar int32; a row of weight 0 is never returned; −1 when all weights are 0.
+    """
+    n = weights.shape[0]
+    tile = tile or max(1024, math.isqrt(n - 1) + 1)
+    tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
+    tile_key, row_key = jax.random.split(key)
+    totals = jnp.sum(tiles, axis=1)
+    chosen_tile = _draw_flat(tile_key, totals)
+    row = _draw_flat(row_key, tiles[chosen_tile])
+    return jnp.where(jnp.any(totals > 0), chosen_tile * tile + row, -1).astype(jnp.int32)
+
+
+def draw_available(
+    key: jax.Array, weights: jax.Array, available: jax.Array, *, tile: int | None = None
+) -> jax.Array:
+    """As `draw_index` among the rows that are ``available`` [n] bool; uniform there if their weights are all 0.
+
+    Returns a scalar int32; −1 when no row is available.
+    """
+    masked = jnp.where(available, weights, 0.0)
+    usable = jnp.sum(masked) > 0
+    return draw_index(key, jnp.where(usable, masked, available.astype(weights.dtype)), tile=tile)
+
+
+def _draw_flat(key: jax.Array, weights: jax.Array) -> jax.Array:
+    """Inverse transform sampling: the first positive weight at which the running sum exceeds u·Σ.
+
+    Asking for a positive weight matters: a parallel cumulative sum can rise by a rounding error where the
+    weight is 0. The last positive row stands in should rounding leave no running sum above the target.
+    """
+    running = jnp.cumsum(weights)
+    target = jax.random.uniform(key) * running[-1]
+    positive = weights > 0
+    above = positive & (running > target)
+    last_positive = weights.shape[0] - 1 - jnp.argmax(positive[::-1])
+    return jnp.where(jnp.any(above), jnp.argmax(above), last_positive)

@@ -1,0 +1,20 @@
+"""What to label next. A strategy sees arrays, never a network."""
+
+from collections.abc import Callable
+
+from badge_jax.strategies.diverse import badge, badge_kcenter, coreset
+from badge_jax.strategies.interface import Pool, Strategy
+from badge_jax.strategies.pointwise import confidence, entropy, margin, random
+
+STRATEGIES: dict[str, Callable[..., Strategy]] = {
+    "badge": badge,
+    "random": random,
+    "confidence": confidence,
+    "margin": margin,
+    "entropy": entropy,
+    "coreset": coreset,
+    "badge_kcenter": badge_kcenter,
+}
+"""Name → maker: ``STRATEGIES[name](**options) -> Strategy``."""
+
+__all__ = ["STRATEGIES", "Pool", "Strategy"]
