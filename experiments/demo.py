@@ -3,7 +3,7 @@
     make demo        (or: python experiments/demo.py)
 
 Trains the paper's perceptron on kropt (OpenML 184, rebuilt from the rules of chess) with 100 random labels
-and five queries of 1,000, at learning rate 1e-3, with which one-hot kropt fits in about 100 epochs. Prints
+and four queries of 1,000, at learning rate 1e-3, with which one-hot kropt fits in about 100 epochs. Prints
 the accuracies and where the picture is. Runs already finished in runs/demo are not run again.
 """
 
@@ -17,7 +17,7 @@ from badge_jax.runs import RunOptions, run
 OUT = Path("runs/demo")
 STRATEGIES = ("badge", "margin", "random")
 SEEDS = (0, 1)
-ROUNDS = 5
+ROUNDS = 4
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -
     n = weights.shape[0]
     tile = tile or max(1024, math.isqrt(n - 1) + 1)
     tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
-    tile_key, row_key = jax.random.split(key)
+    uniforms = jax.random.uniform(key, (2,))
     totals = jnp.sum(tiles, axis=1)
-    chosen_tile = _draw_flat(tile_key, totals)
-    row = _draw_flat(row_key, tiles[chosen_tile])
+    chosen_tile = _invert(uniforms[0], totals)
+    row = _invert(uniforms[1], tiles[chosen_tile])
     return jnp.where(jnp.any(totals > 0), chosen_tile * tile + row, -1).astype(jnp.int32)
 
 
@@ -38,15 +38,14 @@ def draw_available(
     return draw_index(key, jnp.where(usable, masked, available.astype(weights.dtype)), tile=tile)
 
 
-def _draw_flat(key: jax.Array, weights: jax.Array) -> jax.Array:
-    """Inverse transform sampling: the first positive weight at which the running sum exceeds u·Σ.
+def _invert(uniform: jax.Array, weights: jax.Array) -> jax.Array:
+    """The first row of positive weight at which the running sum exceeds ``uniform`` (in [0, 1)) of the whole.
 
     Asking for a positive weight matters: a parallel cumulative sum can rise by a rounding error where the
     weight is 0. The last positive row stands in should rounding leave no running sum above the target.
     """
     running = jnp.cumsum(weights)
-    target = jax.random.uniform(key) * running[-1]
     positive = weights > 0
-    above = positive & (running > target)
+    above = positive & (running > uniform * running[-1])
     last_positive = weights.shape[0] - 1 - jnp.argmax(positive[::-1])
     return jnp.where(jnp.any(above), jnp.argmax(above), last_positive)

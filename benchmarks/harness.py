@@ -1,0 +1,172 @@
+"""Contestants timed in turn in one process, so that a change of the machine's speed touches all alike.
+
+Results are JSON lines of one schema:
+    benchmark, contestant, sizes     what was run
+    unit, units                      what one run does, e.g. 1000 picks
+    repeats, median_s, min_s, max_s  seconds for one run, warm
+    compile_s                        the first run less the median
+    peak_mib                         peak resident memory of a process that runs this contestant alone, once
+    device, versions                 where
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+class Contestant(NamedTuple):
+    """prepare: () -> the function to time; it must block until its work is done.
+    units: how many units of work one call does."""
+
+    name: str
+    prepare: Callable[[], Callable[[], Any]]
+    units: int
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: a look, not a result")
+    parser.add_argument("--repeats", type=int, default=None, help="timed runs of each contestant")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--only-memory-of", help=argparse.SUPPRESS)
+    return parser
+
+
+def compare(
+    benchmark: str,
+    sizes: dict[str, int],
+    unit: str,
+    contestants: Sequence[Contestant],
+    options: argparse.Namespace,
+    script: str,
+) -> list[dict[str, Any]]:
+    """Times the contestants in turn and returns their records, the first contestant's first."""
+    if options.only_memory_of:
+        _report_memory(contestants, options.only_memory_of)
+    repeats = options.repeats or (3 if options.quick else 7)
+    calls, first, seconds = {}, {}, {contestant.name: [] for contestant in contestants}
+    for contestant in contestants:
+        calls[contestant.name] = contestant.prepare()
+        first[contestant.name] = _seconds(calls[contestant.name])
+    for _ in range(repeats):
+        for name, call in calls.items():
+            seconds[name].append(_seconds(call))
+    records = []
+    for contestant in contestants:
+        times = seconds[contestant.name]
+        median = statistics.median(times)
+        records.append(
+            {
+                "benchmark": benchmark,
+                "contestant": contestant.name,
+                "sizes": sizes,
+                "unit": unit,
+                "units": contestant.units,
+                "repeats": repeats,
+                "median_s": round(median, 6),
+                "min_s": round(min(times), 6),
+                "max_s": round(max(times), 6),
+                "compile_s": round(max(0.0, first[contestant.name] - median), 3),
+                "peak_mib": _peak_memory(script, contestant.name, options.quick),
+                "device": device(),
+                "versions": versions(),
+            }
+        )
+    return records
+
+
+def publish(name: str, records: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Prints the table, and writes it and the JSON lines to the results folder unless this is a quick look."""
+    table = markdown_table(records)
+    print(table)
+    if options.quick:
+        print("\n(a quick look: nothing written)")
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (options.out / f"{name}.jsonl").write_text(lines)
+    (options.out / f"{name}.md").write_text(table + "\n")
+    print(f"\n{options.out / name}.jsonl\n{options.out / name}.md")
+
+
+def markdown_table(records: list[dict[str, Any]]) -> str:
+    """A row a record; the last column is the time a unit over that of the benchmark's first contestant."""
+    lines = [
+        "| benchmark | contestant | ms a unit: median (min–max) | compile s | peak MiB | time, first = 1 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    base: dict[str, float] = {}
+    for r in records:
+        sizes = ", ".join(f"{name} {value}" for name, value in r["sizes"].items())
+        median, low, high = (1e3 * r[f"{name}_s"] / r["units"] for name in ("median", "min", "max"))
+        ratio = median / base.setdefault(r["benchmark"] + sizes, median)
+        lines.append(
+            f"| {r['benchmark']} ({sizes}; unit: {r['unit']}) | {r['contestant']} "
+            f"| {median:.3g} ({low:.3g}–{high:.3g}) | {r['compile_s']:.2f} | {r['peak_mib']} | {ratio:.2f} |"
+        )
+    device_line = f"{records[0]['device']}; " + ", ".join(f"{k} {v}" for k, v in records[0]["versions"].items())
+    return "\n".join([*lines, "", device_line])
+
+
+def device() -> str:
+    """The accelerator, or the processor and its number of cores."""
+    import jax
+
+    first = jax.devices()[0]
+    if first.platform != "cpu":
+        return f"{jax.device_count()} x {first.device_kind}"
+    return f"{os.cpu_count()} x CPU ({platform.machine()})"
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _peak_memory(script: str, name: str, quick: bool) -> int | None:
+    command = [sys.executable, script, "--only-memory-of", name, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(done.stdout) if done.returncode == 0 else None
+
+
+def _peak_resident_mib() -> int:
+    # getrusage would count the parent's peak too: Linux carries it over a fork and exec
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**20  # bytes on macOS
+
+
+def _report_memory(contestants: Sequence[Contestant], name: str) -> None:
+    """In the subprocess: runs the one contestant once, prints its peak memory in MiB, and exits."""
+    for contestant in contestants:
+        if contestant.name == name:
+            contestant.prepare()()
+            print(_peak_resident_mib())
+            sys.exit(0)
