@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 HIGHEST = jax.lax.Precision.HIGHEST
+_EPSILON = float(jnp.finfo(jnp.float32).eps)
 
 
 class Rows(NamedTuple):
@@ -73,15 +74,18 @@ def squared_distances(rows: Rows, others: Rows) -> jax.Array:
 
 
 def squared_distances_to_row(rows: Rows, norms: jax.Array, index: jax.Array) -> jax.Array:
-    """Squared distance from every row to the row at ``index``, clipped at 0: [n] float32.
+    """Squared distance from every row to the row at ``index``, 0 within rounding of a copy: [n] float32.
 
     ``norms`` are the rows' squared norms, which a caller in a loop computes once. With y the row at ``index``
     this is (‖x‖² − ‖y‖²) + 2(⟨y, y⟩ − ⟨x, y⟩): equal to the formula above, but each bracket subtracts two
-    numbers computed in the same way, so an exact copy of y is at distance 0 and not at a rounding error.
+    numbers computed in the same way. A copy of y then comes out within one unit in the last place of
+    ‖x‖² + ‖y‖², where the formula above leaves ten; what is below two counts as 0, so that a pool of copies
+    has distances of 0 and not of rounding errors.
     """
     left = jnp.dot(rows.left, rows.left[index], precision=HIGHEST)
     inner = left * jnp.dot(rows.right, rows.right[index], precision=HIGHEST)
-    return jnp.maximum((norms - norms[index]) + 2 * (inner[index] - inner), 0.0)
+    squared = (norms - norms[index]) + 2 * (inner[index] - inner)
+    return jnp.where(squared > 2 * _EPSILON * (norms + norms[index]), squared, 0.0)
 
 
 def at_unit_scale(rows: Rows) -> Rows:

@@ -13,11 +13,11 @@ def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -
     the small terms. Two short sums, each with a uniform of its own, do not.
 
     weights: [n] float32, not negative, their sum finite
-    tile:    rows in a tile; None takes max(1024, ⌈√n⌉)
+    tile:    rows in a tile; None takes max(1024, ⌈√n⌉), or n if that is less
     Returns a scalar int32; a row of weight 0 is never returned; −1 when all weights are 0.
     """
     n = weights.shape[0]
-    tile = tile or max(1024, math.isqrt(n - 1) + 1)
+    tile = tile or min(n, max(1024, math.isqrt(n - 1) + 1))
     tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
     uniforms = jax.random.uniform(key, (2,))
     totals = jnp.sum(tiles, axis=1)

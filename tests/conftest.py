@@ -1,0 +1,40 @@
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keeps the user's cache out of the tests, and the tests out of it."""
+    os.environ["BADGE_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The raw data kept beside the repository for development."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the raw data sets kept beside the repository for development")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """A list that grows by one with every XLA compilation."""
+    from jax._src import monitoring
+
+    seen = []
+
+    def listen(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    monitoring.unregister_event_duration_listener(listen)

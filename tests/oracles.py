@@ -1,0 +1,85 @@
+"""Laws written out in NumPy float64, independent of the package."""
+
+import itertools
+
+import numpy as np
+from scipy import stats
+
+
+def kmeans_plusplus_law(points, k, *, available=None, first="uniform"):
+    """{ordered k-tuple: probability} of k-means++ seeding over dense points [n, d]."""
+    points = np.asarray(points, np.float64)
+    n = len(points)
+    free = np.ones(n, bool) if available is None else np.asarray(available)
+    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
+    norms = (points**2).sum(-1)
+    law = {}
+    for picks in itertools.permutations(np.flatnonzero(free), k):
+        probability = 1.0
+        for t, pick in enumerate(picks):
+            if t == 0:
+                start = {"uniform": np.ones(n), "norm": norms, "max_norm": (norms == norms[free].max()) * 1.0}
+                weights = start[first]
+            else:
+                weights = squared[:, list(picks[:t])].min(axis=1)
+            left = free & ~np.isin(np.arange(n), picks[:t])
+            weights = np.where(left, weights, 0)
+            if weights.sum() == 0:
+                weights = left * 1.0
+            probability *= weights[pick] / weights.sum()
+        if probability > 0:
+            law[tuple(int(pick) for pick in picks)] = probability
+    return law
+
+
+def chi_square_p(draws, law):
+    """p-value of draws [N, k] under {tuple: probability}; cells expected under 10 times are merged.
+
+    A draw that the law gives no probability makes it 0.
+    """
+    cells = {picks: 0 for picks in law}
+    for picks, count in zip(*np.unique(draws, axis=0, return_counts=True), strict=True):
+        if tuple(picks.tolist()) not in cells:
+            return 0.0
+        cells[tuple(picks.tolist())] = int(count)
+    expected = np.array([law[picks] for picks in cells]) * len(draws)
+    observed = np.array(list(cells.values()), float)
+    small = expected < 10
+    if small.any():
+        expected = np.append(expected[~small], expected[small].sum())
+        observed = np.append(observed[~small], observed[small].sum())
+    return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+
+
+def softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def badge_embedding(logits, features):
+    """(softmax − onehot(ŷ)) ⊗ features, dense float64, the residual of ŷ as minus the sum of the others."""
+    residuals = softmax(logits)
+    predicted = np.argmax(logits, axis=1)
+    for row, label in zip(residuals, predicted, strict=True):
+        row[label] = 0
+        row[label] = -row.sum()
+    return (residuals[:, :, None] * np.asarray(features, np.float64)[:, None, :]).reshape(len(residuals), -1)
+
+
+def k_center(points, k, *, available=None, centers=None):
+    """Furthest-first traversal over dense points."""
+    points = np.asarray(points, np.float64)
+    centers = np.zeros(len(points), bool) if centers is None else np.asarray(centers)
+    free = (np.ones(len(points), bool) if available is None else np.asarray(available).copy()) & ~centers
+    chosen, known = [], list(np.flatnonzero(centers))
+    for _ in range(k):
+        if known:
+            score = np.min([((points - points[i]) ** 2).sum(1) for i in known], axis=0)
+        else:
+            score = (points**2).sum(1)
+        pick = int(np.argmax(np.where(free, score, -1)))
+        chosen.append(pick)
+        known.append(pick)
+        free[pick] = False
+    return chosen

@@ -1,0 +1,75 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from badge_jax.samplers.draw import _invert, draw_available, draw_index
+
+GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
+
+
+def bins(weights):
+    """Exact probabilities of `_invert` for weights [..., n] float32: how many grid values fall to each row."""
+    running = np.asarray(jax.jit(lambda w: jnp.cumsum(w, axis=-1))(weights))
+    total = running[..., -1:]
+    low, high = np.zeros(running.shape, np.int64), np.full(running.shape, GRID, np.int64)
+    while (low < high).any():  # the number of grid values u with fl(u·total) < running
+        middle = (low + high) // 2
+        below = (middle / GRID).astype(np.float32) * total < running
+        low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
+    edges = np.maximum.accumulate(low, axis=-1)
+    return np.diff(edges, axis=-1, prepend=0) / GRID
+
+
+def test_law_at_a_million_heavy_tailed_rows():
+    """Total variation to the float64 law, bins computed exactly; one flat cumulative sum would fail by 50 times."""
+    n = 10**6
+    weights = np.random.default_rng(0).lognormal(sigma=4, size=n).astype(np.float32)
+    exact = weights.astype(np.float64) / weights.astype(np.float64).sum()
+    tile = 1024
+    tiles = jnp.pad(jnp.asarray(weights), (0, -n % tile)).reshape(-1, tile)
+    tile_law = bins(jax.jit(lambda w: jnp.sum(w, axis=1))(tiles))
+    law = (tile_law[:, None] * bins(tiles)).reshape(-1)[:n]
+    assert 0.5 * abs(law - exact).sum() < 1e-4
+    assert 0.5 * abs(bins(jnp.asarray(weights)) - exact).sum() > 1e-3, "the bar must tell two levels from one"
+
+    # tie the bins to the code: just below and at an edge it returns the rows on its two sides
+    row_law = bins(tiles[:1])[0]
+    edges = np.round(np.cumsum(row_law) * GRID).astype(np.int64)
+    for row in (10, 200, 777):
+        before, after = (edges[row] - 1) / GRID, edges[row] / GRID
+        assert int(_invert(jnp.float32(before), tiles[0])) == row
+        assert int(_invert(jnp.float32(after), tiles[0])) == np.flatnonzero(edges > edges[row])[0]
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3, 7, None])
+def test_frequencies(tile):
+    weights = jnp.array([0.0, 1.0, 0.5, 0.0, 3.0, 0.25, 0.0])
+    keys = jax.random.split(jax.random.key(0), 50_000)
+    draws = jax.jit(jax.vmap(lambda key: draw_index(key, weights, tile=tile)))(keys)
+    counts = np.bincount(draws, minlength=7)
+    assert (counts[np.asarray(weights) == 0] == 0).all()
+    positive = np.asarray(weights) > 0
+    expected = np.asarray(weights, np.float64)[positive] / 4.75 * 50_000
+    assert stats.chisquare(counts[positive], expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-24, 1.0])
+def test_no_weightless_row_at_the_ends(uniform):
+    weights = jnp.array([0.0, 0.0, 1e-30, 7.0, 1e-30, 0.0])
+    assert weights[_invert(jnp.float32(uniform), weights)] > 0
+
+
+def test_nothing_to_draw():
+    assert draw_index(jax.random.key(0), jnp.zeros(5)) == -1
+    assert draw_available(jax.random.key(0), jnp.ones(5), jnp.zeros(5, bool)) == -1
+
+
+def test_weightless_rows_are_drawn_uniformly_from_the_available():
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    weights, available = jnp.array([0.0, 9.0, 0.0, 0.0]), jnp.array([True, False, True, True])
+    draws = jax.jit(jax.vmap(lambda key: draw_available(key, weights, available)))(keys)
+    counts = np.bincount(draws, minlength=4)
+    assert counts[1] == 0
+    assert stats.chisquare(counts[[0, 2, 3]]).pvalue > 1e-4
