@@ -19,13 +19,17 @@ def asymmetric_rows(kind):
     return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
 
 
-def draws_of(rows, k, num, *, available=None, first="uniform", tile=None, seed=0):
-    available = None if available is None else jnp.asarray(available)
+def draws_of(rows, k, num, *, available=None, first="uniform", tile=None):
+    """``num`` draws [num, k]. Rows and mask are arguments of the jit: XLA would fold constants for seconds."""
 
-    def draw(key):
-        return kmeans_plusplus(key, rows, k, available=available, first=first, _tile=tile)
+    @jax.jit
+    def draw_all(keys, rows, available):
+        return jax.vmap(
+            lambda key: kmeans_plusplus(key, rows, k, available=available, first=first, _tile=tile)
+        )(keys)
 
-    return np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(seed), num)))
+    available = np.ones(len(rows.left), bool) if available is None else available
+    return np.asarray(draw_all(jax.random.split(jax.random.key(0), num), rows, jnp.asarray(available)))
 
 
 @pytest.mark.parametrize("tile", [2, None])
@@ -112,6 +116,12 @@ def test_surplus_is_minus_one():
             jax.random.key(0), asymmetric_rows("dense"), 2, available=jnp.zeros(6, bool), first=first
         )
         assert none.tolist() == [-1, -1]
+
+
+def test_no_mask_is_a_mask_of_all():
+    rows, key = asymmetric_rows("factored"), jax.random.key(9)
+    masked = kmeans_plusplus(key, rows, 4, available=jnp.ones(6, bool))
+    assert kmeans_plusplus(key, rows, 4).tolist() == masked.tolist()
 
 
 def test_one_point():
