@@ -16,15 +16,15 @@ from badge_jax.training import Fit, FitOptions, make_fit, make_predict
 class LearnerState(NamedTuple):
     """What a learner carries from one round to the next.
 
-    round:    scalar int32, queries made so far
-    indices:  [capacity] int32, labeled rows in the order they were labeled; 0 after the first ``count``
-    count:    scalar int32
-    strategy: the strategy's own state
+    round:       scalar int32, queries made so far
+    indices:     [capacity] int32, labeled rows in the order they were labeled; 0 after the first num_labeled
+    num_labeled: scalar int32
+    strategy:    the strategy's own state
     """
 
     round: jax.Array
     indices: jax.Array
-    count: jax.Array
+    num_labeled: jax.Array
     strategy: State
 
 
@@ -67,7 +67,7 @@ def make_active_learner(
         return LearnerState(jnp.int32(0), indices, jnp.int32(num_initial), strategy_state)
 
     def fit(key: jax.Array, state: LearnerState, inputs: jax.Array, labels: jax.Array) -> Fit:
-        return fit_labeled(_round_keys(key, state).fit, inputs, labels, state.indices, state.count)
+        return fit_labeled(_round_keys(key, state).fit, inputs, labels, state.indices, state.num_labeled)
 
     def query(
         key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array, labels: jax.Array
@@ -75,13 +75,11 @@ def make_active_learner(
         outputs = predict(variables, inputs)
         labeled = _labeled_mask(state, inputs.shape[0])
         pool = Pool(outputs.logits, outputs.features, jnp.where(labeled, labels, -1), labeled, ~labeled)
-        batch, strategy_state = strategy.query(
-            _round_keys(key, state).query, state.strategy, pool, batch_size
-        )
+        batch, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
         return batch, LearnerState(
             state.round + 1,
-            jax.lax.dynamic_update_slice(state.indices, batch, (state.count,)),
-            state.count + batch_size,
+            jax.lax.dynamic_update_slice(state.indices, batch, (state.num_labeled,)),
+            state.num_labeled + batch_size,
             strategy_state,
         )
 
@@ -99,8 +97,6 @@ def _round_keys(key: jax.Array, state: LearnerState) -> _RoundKeys:
 
 
 def _labeled_mask(state: LearnerState, num_pool: int) -> jax.Array:
-    is_filled = jnp.arange(len(state.indices)) < state.count
+    is_filled = jnp.arange(len(state.indices)) < state.num_labeled
     # entries past the count point outside the pool, where the scatter drops them
-    return (
-        jnp.zeros(num_pool, bool).at[jnp.where(is_filled, state.indices, num_pool)].set(True, mode="drop")
-    )
+    return jnp.zeros(num_pool, bool).at[jnp.where(is_filled, state.indices, num_pool)].set(True, mode="drop")

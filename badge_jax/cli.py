@@ -9,11 +9,10 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from badge_jax.data import DATASETS, dataset_info, fetch_table, on_this_machine
+from badge_jax.data import DATASETS, fetch_table, on_this_machine
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.report import report
 from badge_jax.runs import Line, RunOptions, run
-from badge_jax.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)

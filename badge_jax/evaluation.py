@@ -1,7 +1,7 @@
 """Statistics over finished runs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ class Run(NamedTuple):
     """A run as it stands on disk: config.json and the lines of rounds.jsonl."""
 
     config: Mapping[str, Any]
-    rounds: list[Mapping[str, Any]]
+    rounds: Sequence[Mapping[str, Any]]
 
 
 class Setting(NamedTuple):

@@ -8,9 +8,9 @@ import matplotlib
 from badge_jax.evaluation import CurvePoint
 
 matplotlib.use("Agg")
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart by the colour-blind; dashes and markers tell strategies apart in grey print.
+# Okabe and Ito's palette, which the colour-blind can tell apart; dashes and markers serve grey print.
 STYLES = {
     "badge": ("#0072B2", "-", "o"),
     "random": ("#000000", "--", "s"),

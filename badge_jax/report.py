@@ -43,7 +43,9 @@ def report(directories: Sequence[Path], out: Path) -> Report:
     write_whole(summary, summary_csv(curves).encode())
     pictures = []
     for dataset, model, batch_size in dict.fromkeys(setting[:3] for setting in curves):
-        of_strategy = {s.strategy: points for s, points in curves.items() if s[:3] == (dataset, model, batch_size)}
+        of_strategy = {
+            s.strategy: points for s, points in curves.items() if s[:3] == (dataset, model, batch_size)
+        }
         title = f"{dataset}, {model}, batches of {batch_size}"
         stem = out / f"learning_curves_{dataset}_{model}_{batch_size}"
         pictures.append(plot_learning_curves(title, of_strategy, stem)[0])
@@ -98,7 +100,9 @@ def accuracy_table(curves: Curves) -> str:
     blocks = []
     for head in dict.fromkeys(setting[:3] for setting in curves):
         columns = {s.strategy: points for s, points in curves.items() if s[:3] == head}
-        cells = {name: {p.num_labeled: f"{100 * p.mean_accuracy:.1f}" for p in pts} for name, pts in columns.items()}
+        cells = {
+            name: {p.num_labeled: f"{100 * p.mean_accuracy:.1f}" for p in pts} for name, pts in columns.items()
+        }
         widths = [max(8, len(name) + 2) for name in columns]
         lines = [f"{head[0]}, {head[1]}, batches of {head[2]}: mean test accuracy (%)"]
         lines.append(f"{'labels':>8}" + "".join(f"{n:>{w}}" for n, w in zip(columns, widths, strict=True)))

@@ -53,7 +53,7 @@ def open_run(directory: Path, config: dict[str, Any]) -> Iterator[list[dict[str,
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out {directory} is a file; give a folder")
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "a") as lock:
+    with (directory / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -106,15 +106,10 @@ def read_queried(directory: Path) -> Queried | None:
 
 def write_queried(directory: Path, queried: Queried) -> None:
     buffer = io.BytesIO()
-    leaves = {f"strategy_{i}": leaf for i, leaf in enumerate(queried.strategy)}
-    np.savez(
-        buffer,
-        round=queried.round,
-        indices=queried.indices,
-        query_seconds=queried.query_seconds,
-        num_leaves=len(leaves),
-        **leaves,
-    )
+    arrays: dict[str, Any] = {f"strategy_{i}": leaf for i, leaf in enumerate(queried.strategy)}
+    arrays |= {"num_leaves": len(queried.strategy), **queried._asdict()}
+    del arrays["strategy"]
+    np.savez(buffer, **arrays)
     write_whole(directory / "state.npz", buffer.getvalue())
 
 
@@ -126,7 +121,7 @@ def _reopen(directory: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
         write_whole(path, _json_bytes(config))
         return []
     known = read_config(directory)
-    for name in sorted(config.keys() | known.keys()):
+    for name in {**config, **known}:
         if name not in _MAY_DIFFER and config.get(name) != known.get(name):
             raise InputError(
                 f"--out {directory} holds a run with {name} = {known.get(name)!r}, not {config.get(name)!r}; "

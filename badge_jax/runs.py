@@ -177,7 +177,7 @@ def _remaining_rounds(
         num_correct = int(compiled_test(variables, *test))
         yield {
             "round": number,
-            "num_labeled": int(state.count),
+            "num_labeled": int(state.num_labeled),
             "test_accuracy": num_correct / len(dataset.test_labels),
             "num_test_correct": num_correct,
             "test_size": len(dataset.test_labels),
@@ -208,23 +208,26 @@ def _restore(
     if not finished:
         return state, 0.0
     batches = [line["indices"] for line in finished]
-    queried = read_queried(out)
-    is_ahead = queried is not None and queried.round == len(finished)
     leaves, treedef = jax.tree.flatten(state.strategy)
+    query_seconds = 0.0
+    queried = read_queried(out)
     if queried is not None and queried.round >= len(finished) - 1:
         leaves = [jnp.asarray(leaf) for leaf in queried.strategy]
+        if queried.round == len(finished):
+            batches.append(queried.indices.tolist())
+            query_seconds = queried.query_seconds
     elif leaves and len(finished) > 1:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    labeled = np.concatenate([*batches, queried.indices] if is_ahead else batches)
+    labeled = np.concatenate(batches)
     indices = np.zeros(len(state.indices), np.int32)
     indices[: len(labeled)] = labeled
     state = LearnerState(
-        jnp.int32(len(finished) - 1 + is_ahead),
+        jnp.int32(len(batches) - 1),
         jnp.asarray(indices),
         jnp.int32(len(labeled)),
         jax.tree.unflatten(treedef, leaves),
     )
-    return state, queried.query_seconds if is_ahead else 0.0
+    return state, query_seconds
 
 
 def _queried(state: LearnerState, batch_size: int, query_seconds: float) -> Queried:
@@ -234,7 +237,7 @@ def _queried(state: LearnerState, batch_size: int, query_seconds: float) -> Quer
 
 def _last(state: LearnerState, num: int) -> np.ndarray:
     """The ``num`` rows labeled last."""
-    count = int(state.count)
+    count = int(state.num_labeled)
     return np.asarray(state.indices)[count - num : count]
 
 

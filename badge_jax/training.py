@@ -83,9 +83,7 @@ def make_fit(
     train_step = make_train_step(model, optimizer)
     size = options.minibatch_size
 
-    def fit(
-        key: jax.Array, inputs: jax.Array, labels: jax.Array, indices: jax.Array, count: jax.Array
-    ) -> Fit:
+    def fit(key: jax.Array, inputs: jax.Array, labels: jax.Array, indices: jax.Array, count: jax.Array) -> Fit:
         init_key, order_key = jax.random.split(key)
         variables = model.init(init_key, inputs[:1])
 

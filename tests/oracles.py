@@ -37,7 +37,7 @@ def chi_square_p(draws, law):
 
     A draw that the law gives no probability makes it 0.
     """
-    cells = {picks: 0 for picks in law}
+    cells = dict.fromkeys(law, 0)
     for picks, count in zip(*np.unique(draws, axis=0, return_counts=True), strict=True):
         if tuple(picks.tolist()) not in cells:
             return 0.0

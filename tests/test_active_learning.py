@@ -34,7 +34,7 @@ def run_rounds(learner, key, data, fit=None, query=None):
 def test_labels_grow_without_repeats(name):
     state, _ = run_rounds(make_learner(STRATEGIES[name]()), jax.random.key(0), make_data())
     assert int(state.round) == ROUNDS
-    assert int(state.count) == 50
+    assert int(state.num_labeled) == 50
     assert state.indices[:20].tolist() == list(range(20))
     assert len(set(state.indices.tolist())) == 50
 
@@ -108,5 +108,7 @@ def test_a_whole_experiment_scans_and_vmaps_over_seeds():
 
 
 def test_more_labels_than_rows_are_refused():
-    with pytest.raises(ValueError, match="100 initial labels and 3 rounds of 10 ask for 130 labels; the pool has 120"):
+    with pytest.raises(
+        ValueError, match="100 initial labels and 3 rounds of 10 ask for 130 labels; the pool has 120"
+    ):
         make_learner(STRATEGIES["random"]()).init(jnp.arange(100), N, ROUNDS)

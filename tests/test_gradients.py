@@ -108,7 +108,10 @@ def test_extreme_logits():
 
 def test_binary_logistic_equals_grad():
     rng = np.random.default_rng(4)
-    weights, x = jnp.asarray(rng.normal(size=5), jnp.float32), jnp.asarray(rng.normal(size=(30, 5)), jnp.float32)
+    weights, x = (
+        jnp.asarray(rng.normal(size=5), jnp.float32),
+        jnp.asarray(rng.normal(size=(30, 5)), jnp.float32),
+    )
     predicted = jnp.where(x @ weights > 0, 1.0, -1.0)
 
     def loss(weights, x, y):

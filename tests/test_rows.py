@@ -91,7 +91,7 @@ def test_wrong_rows_are_refused():
     rows = random_rows()
     with pytest.raises(ValueError, match=r"rows.left has shape \(3,\)"):
         check_rows(Rows(rows.left[0], rows.right))
-    with pytest.raises(ValueError, match="7 rows and rows.right has 6"):
+    with pytest.raises(ValueError, match=r"7 rows and rows\.right has 6"):
         check_rows(Rows(rows.left, rows.right[1:]))
     with pytest.raises(ValueError, match=r"rows.right is float16; wanted float32"):
         check_rows(Rows(rows.left, rows.right.astype(jnp.float16)))

@@ -111,7 +111,8 @@ def test_more_labels_compile_nothing(compilations):
     inputs, labels = make_data()
     fit = jax.jit(make_fit(mlp(3, hidden=8), make_optimizer(1e-3), FitOptions(32, max_epochs=2)))
     args = [
-        (jax.random.key(i), inputs, labels, jnp.arange(200, dtype=jnp.int32), jnp.int32(50 + i)) for i in range(3)
+        (jax.random.key(i), inputs, labels, jnp.arange(200, dtype=jnp.int32), jnp.int32(50 + i))
+        for i in range(3)
     ]
     jax.block_until_ready(fit(*args[0]))
     compilations.clear()

@@ -86,9 +86,7 @@ def resolve_source(name: str, source: str | None) -> str:
     return source
 
 
-def load_dataset(
-    name: str, *, seed: int, encoding: str = "onehot", source: str | None = None
-) -> Dataset:
+def load_dataset(name: str, *, seed: int, encoding: str = "onehot", source: str | None = None) -> Dataset:
     """Loads a data set and splits it by ``seed``.
 
     encoding: "onehot" or "codes" (the category's number), for categorical columns

@@ -41,8 +41,8 @@ def linen_model(module: nn.Module) -> Model:
     ) -> tuple[jax.Array, jax.Array, Variables]:
         mutable = [name for name in variables if name != "params"] if train else []
         if not mutable:
-            logits, features = module.apply(variables, x, mask=mask, train=train)
-            return logits, features, variables
+            outputs: Any = module.apply(variables, x, mask=mask, train=train)
+            return *outputs, variables
         (logits, features), updated = module.apply(variables, x, mask=mask, train=train, mutable=mutable)
         return logits, features, {**variables, **updated}
 

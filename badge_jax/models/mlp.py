@@ -20,9 +20,7 @@ class MLP(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, *, mask: jax.Array | None, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None, train: bool) -> tuple[jax.Array, jax.Array]:
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         limit = 1 / math.sqrt(x.shape[1])
 

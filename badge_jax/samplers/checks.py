@@ -17,5 +17,7 @@ def availability(available: jax.Array | None, n: int) -> jax.Array:
     if available is None:
         return jnp.ones(n, bool)
     if available.shape != (n,) or available.dtype != jnp.bool_:
-        raise ValueError(f"available is {available.dtype} of shape {available.shape}; wanted bool of shape ({n},)")
+        raise ValueError(
+            f"available is {available.dtype} of shape {available.shape}; wanted bool of shape ({n},)"
+        )
     return jnp.asarray(available)

@@ -62,9 +62,7 @@ def check_first(first: str) -> None:
         raise ValueError(f"first is {first!r}; wanted one of {', '.join(FIRST_POINTS)}")
 
 
-def _draw_first(
-    key: jax.Array, norms: jax.Array, free: jax.Array, first: str, tile: int | None
-) -> jax.Array:
+def _draw_first(key: jax.Array, norms: jax.Array, free: jax.Array, first: str, tile: int | None) -> jax.Array:
     if first == "max_norm":
         longest = jnp.argmax(jnp.where(free, norms, -1.0)).astype(jnp.int32)
         return jnp.where(jnp.any(free), longest, -1)

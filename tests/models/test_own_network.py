@@ -105,7 +105,7 @@ def test_learns_actively(make):
         assert bool(result.converged)
         batch, state = query(jax.random.key(0), state, result.variables, *data)
         assert len(set(batch.tolist())) == 10
-    assert int(state.count) == 40
+    assert int(state.num_labeled) == 40
 
 
 def test_running_averages_are_carried_and_padding_is_masked():
@@ -120,5 +120,8 @@ def test_running_averages_are_carried_and_padding_is_masked():
         np.testing.assert_array_equal(clean[0][:5], dirty[0][:5])
         for a, b in zip(jax.tree.leaves(clean[2]), jax.tree.leaves(dirty[2]), strict=True):
             np.testing.assert_array_equal(a, b)
-    before, after = variables["batch_stats"], model.apply(variables, x, mask=mask, train=True)[2]["batch_stats"]
+    before, after = (
+        variables["batch_stats"],
+        model.apply(variables, x, mask=mask, train=True)[2]["batch_stats"],
+    )
     assert (before["BatchNorm_0"]["mean"] != after["BatchNorm_0"]["mean"]).any()

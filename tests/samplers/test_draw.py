@@ -23,7 +23,7 @@ def bins(weights):
 
 
 def test_law_at_a_million_heavy_tailed_rows():
-    """Total variation to the float64 law, bins computed exactly; one flat cumulative sum would fail by 50 times."""
+    """Total variation to the float64 law, bins computed exactly; one flat cumulative sum fails."""
     n = 10**6
     weights = np.random.default_rng(0).lognormal(sigma=4, size=n).astype(np.float32)
     exact = weights.astype(np.float64) / weights.astype(np.float64).sum()

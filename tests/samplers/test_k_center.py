@@ -19,7 +19,9 @@ def random_rows(n=60, seed=0):
 def test_equals_the_float64_greedy(seed, num_centers, masked):
     rows, rng = random_rows(seed=seed), np.random.default_rng(seed)
     available = rng.random(60) < 0.7 if masked else None
-    centers = None if num_centers is None else np.isin(np.arange(60), rng.choice(60, num_centers, replace=False))
+    centers = (
+        None if num_centers is None else np.isin(np.arange(60), rng.choice(60, num_centers, replace=False))
+    )
     picks = k_center_greedy(
         rows,
         12,

@@ -65,7 +65,9 @@ def test_the_law_test_has_teeth(slip):
             probability *= weights[picks[t]] / weights[np.setdiff1d(range(6), picks[:t])].sum()
         wrong[picks] = probability
     wrong_p = np.array(list(wrong.values()))
-    draws = np.array(list(wrong))[np.random.default_rng(0).choice(len(wrong), 100_000, p=wrong_p / wrong_p.sum())]
+    draws = np.array(list(wrong))[
+        np.random.default_rng(0).choice(len(wrong), 100_000, p=wrong_p / wrong_p.sum())
+    ]
     assert chi_square_p(draws, law) < 1e-4
 
 

@@ -1,0 +1,134 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from badge_jax.cli import main
+
+RUN = [
+    "run",
+    "--dataset",
+    "kropt",
+    "--strategy",
+    "margin",
+    "--batch-size",
+    "20",
+    "--rounds",
+    "1",
+    "--max-epochs",
+    "2",
+]
+
+
+def command(*args, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "badge_jax", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def one_line(text):
+    assert text.startswith("badge-jax: "), text
+    assert text.count("\n") == 1, text
+    return text
+
+
+def test_run_and_report(tmp_path, capsys):
+    assert main([*RUN, "--out", str(tmp_path / "run")]) == 0
+    assert len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines()) == 2
+    assert capsys.readouterr() == ("", ""), "quiet when not on a terminal"
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+    printed = capsys.readouterr().out
+    assert "kropt, mlp, batches of 20" in printed
+    assert str(tmp_path / "report" / "learning_curves_kropt_mlp_20.png") in printed
+    assert (tmp_path / "report" / "summary.csv").exists()
+
+
+def test_options_reach_the_configuration(tmp_path):
+    options = [
+        "--seed",
+        "4",
+        "--initial",
+        "30",
+        "--learning-rate",
+        "0.01",
+        "--encoding",
+        "codes",
+        "--model",
+        "mlp",
+    ]
+    assert main([*RUN[:-4], "--rounds", "0", "--max-epochs", "1", *options, "--out", str(tmp_path)]) == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["seed"], config["initial"], config["learning_rate"], config["encoding"]) == (
+        4,
+        30,
+        0.01,
+        "codes",
+    )
+
+
+def test_datasets(capsys):
+    assert main(["datasets", "fetch", "kropt"]) == 0
+    assert main(["datasets"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("kropt"))
+    assert line.split()[:6] == ["kropt", "generated", "28,056", "6", "18", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([*RUN[:2], "kropd", *RUN[3:]], "did you mean kropt"),
+        ([*RUN[:4], "bage", *RUN[5:]], "did you mean badge"),
+        ([*RUN, "--model", "mpl"], "did you mean mlp"),
+        ([*RUN[:6], "30000", *RUN[7:]], "need 30100 labels; the pool of kropt has 25250"),
+        ([*RUN[:6], "-5", *RUN[7:]], "--batch-size is -5; it must be at least 1"),
+        (["datasets", "fetch", "kropd"], "did you mean kropt"),
+        (["datasets", "fetch"], "wants a name"),
+        (["datasets", "list", "kropt"], "takes no name"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, capsys, args, message):
+    out = ["--out", str(tmp_path / "out")] if args[0] == "run" else []
+    assert main([*args, *out]) == 2
+    assert message in one_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_without_runs_is_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2
+    assert "is not a folder" in one_line(capsys.readouterr().err)
+
+
+def test_an_out_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*RUN, "--out", str(tmp_path / "file" / "run")]) == 1
+    assert "Not a directory" in one_line(capsys.readouterr().err)
+    assert main([*RUN, "--out", str(tmp_path / "file")]) == 2
+    assert "is a file; give a folder" in one_line(capsys.readouterr().err)
+
+
+def test_an_interrupt_is_one_line(tmp_path, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("badge_jax.cli.run", interrupted)
+    assert main([*RUN, "--out", str(tmp_path)]) == 130
+    assert "goes on from the last finished round" in one_line(capsys.readouterr().err)
+
+
+def test_usage_errors_exit_with_2():
+    for args in (["run", "--dataset", "kropt"], ["fly"], []):
+        done = command(*args)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_help_and_module_entry():
+    done = command("run", "--help")
+    assert done.returncode == 0
+    assert "--batch-size" in done.stdout

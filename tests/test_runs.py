@@ -1,0 +1,279 @@
+"""The run directory: what it holds, and that a run killed anywhere ends as an undisturbed one would."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from badge_jax import STRATEGIES, Strategy
+from badge_jax.data import DATASETS
+from badge_jax.data.registry import DatasetInfo
+from badge_jax.data.table import Table
+from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.runs import RunOptions, resolve_options, run
+
+TIMINGS = ("fit_seconds", "query_seconds")
+OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
+
+
+def make_toy() -> Table:
+    codes = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int8)
+    return Table(codes, (("a", "b", "c", "d"),) * 3, (codes.sum(1) % 3).astype(np.int32), ("x", "y", "z"))
+
+
+def remembering() -> Strategy:
+    """Picks by a counter that it keeps: a run that lost the strategy's state would pick otherwise."""
+
+    def query(key, state, pool, k):
+        score = (jnp.arange(len(pool.labels)) * 7 + state["calls"] * 13) % 58
+        order = jnp.argsort(jnp.where(pool.available, score, 1000))[:k].astype(jnp.int32)
+        return order, {"calls": state["calls"] + 1, "sum": state["sum"] + jnp.sum(pool.logits)}
+
+    return Strategy(lambda n, rounds: {"calls": jnp.int32(0), "sum": jnp.float32(0)}, query)
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    info = DatasetInfo("a toy", 64, 3, 3, {"generated": make_toy}, hidden=8, minibatch_size=8)
+    monkeypatch.setitem(DATASETS, "toy", info)
+    monkeypatch.setitem(STRATEGIES, "remembering", remembering)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """The same small programs are compiled again for every resumed run; JAX can keep them."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def rounds_of(directory):
+    """rounds.jsonl without its timings."""
+    lines = [json.loads(line) for line in (directory / "rounds.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
+
+
+def files_of(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_what_a_run_leaves(tmp_path):
+    seen = []
+    lines = run(OPTIONS, tmp_path / "a" / "run", seen.append)
+    assert seen == lines
+    assert files_of(tmp_path / "a" / "run") == [".lock", "config.json", "rounds.jsonl", "state.npz"]
+    config = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
+    assert config.pop("environment").keys() >= {"jax", "device", "python", "badge_jax"}
+    assert config == {
+        "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10, "rounds": 3,
+        "seed": 1, "learning_rate": 1e-4, "max_epochs": 4, "encoding": "onehot", "source": "generated",
+        "first": "uniform", "missing_classes": [],
+    }  # fmt: skip
+    assert [line["round"] for line in lines] == [0, 1, 2, 3]
+    assert [line["num_labeled"] for line in lines] == [10, 17, 24, 31]
+    assert [len(line["indices"]) for line in lines] == [10, 7, 7, 7]
+    assert len({index for line in lines for index in line["indices"]}) == 31
+    for line in lines:
+        assert line["test_size"] == 7
+        assert line["test_accuracy"] == line["num_test_correct"] / 7
+        assert 1 <= line["epochs"] <= 4
+        assert line["converged"] == (line["train_accuracy"] >= 0.99)
+        assert line["fit_seconds"] > 0
+        assert (line["query_seconds"] > 0) == (line["round"] > 0)
+
+
+def test_initial_labels_are_shared_by_strategies_and_differ_by_seed(tmp_path):
+    first = {}
+    for strategy, seed in (("badge", 1), ("random", 1), ("random", 2)):
+        options = dataclasses.replace(OPTIONS, strategy=strategy, seed=seed, rounds=0)
+        (first[strategy, seed],) = run(options, tmp_path / f"{strategy}{seed}")
+    assert first["badge", 1]["indices"] == first["random", 1]["indices"]
+    assert first["badge", 1]["num_test_correct"] == first["random", 1]["num_test_correct"]
+    assert first["random", 1]["indices"] != first["random", 2]["indices"]
+    expected = np.random.default_rng([1, 1]).choice(57, 10, replace=False)
+    assert first["badge", 1]["indices"] == expected.tolist()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("strategy", ["badge", "remembering"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_any_write_and_resumed_is_as_undisturbed(tmp_path, monkeypatch, strategy, moment):
+    options = dataclasses.replace(OPTIONS, strategy=strategy)
+    run(options, tmp_path / "whole")
+    replace, writes_until_death = os.replace, 0
+
+    def dying_replace(source, target):
+        nonlocal writes_until_death
+        writes_until_death -= 1
+        if writes_until_death == 0 and moment == "before":
+            raise Killed
+        replace(source, target)
+        if writes_until_death == 0:
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", dying_replace)
+    for write in range(1, 9):  # config, then round 0, then batch and round three times
+        writes_until_death = write
+        with pytest.raises(Killed):
+            run(options, tmp_path / f"run{write}")
+        writes_until_death = 0
+        run(options, tmp_path / f"run{write}")
+        assert rounds_of(tmp_path / f"run{write}") == rounds_of(tmp_path / "whole")
+    writes_until_death = 9
+    run(options, tmp_path / "run9")
+    assert writes_until_death == 1, "a run makes eight writes"
+
+
+def test_a_complete_run_is_not_run_again(tmp_path, monkeypatch):
+    lines = run(OPTIONS, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("badge_jax.runs.make_active_learner", None)
+    assert run(OPTIONS, tmp_path) == lines
+    assert run(dataclasses.replace(OPTIONS, rounds=1), tmp_path) == lines
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("strategy", ["badge", "remembering"])
+def test_more_rounds_extend_a_run(tmp_path, strategy):
+    options = dataclasses.replace(OPTIONS, strategy=strategy)
+    run(options, tmp_path / "whole")
+    for rounds in (0, 1, 3):
+        run(dataclasses.replace(options, rounds=rounds), tmp_path / "grown")
+    assert rounds_of(tmp_path / "grown") == rounds_of(tmp_path / "whole")
+    assert json.loads((tmp_path / "grown" / "config.json").read_text())["rounds"] == 3
+
+
+def test_another_configuration_is_refused_and_changes_nothing(tmp_path):
+    run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    others = {"strategy": "margin", "seed": 2, "batch_size": 8, "learning_rate": 0.1, "first": "norm"}
+    for name, value in others.items():
+        with pytest.raises(InputError, match=rf"holds a run with .*{name} = .*; give another folder"):
+            run(dataclasses.replace(OPTIONS, **{name: value}), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "{", "config.json is damaged"),
+        ("config.json", "[]", "config.json is damaged"),
+        ("config.json", "{}", "lacks dataset"),
+        ("rounds.jsonl", '{"round": 0', "rounds.jsonl is damaged"),
+        ("rounds.jsonl", '{"round": 1}', "line 1 is not round 0"),
+        ("state.npz", "PK", "state.npz is damaged"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, message):
+    run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        run(OPTIONS, tmp_path)
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    run(OPTIONS, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(OPTIONS, tmp_path / "run")
+    assert not [name for name in files_of(tmp_path / "run") if name.endswith(".tmp")]
+    assert rounds_of(tmp_path / "run") == rounds_of(tmp_path / "whole")[:2]
+    run(OPTIONS, tmp_path / "run")
+    assert rounds_of(tmp_path / "run") == rounds_of(tmp_path / "whole")
+
+
+def test_a_second_process_stops(tmp_path):
+    script = (
+        "import fcntl, sys, time\n"
+        f"lock = open({str(tmp_path / '.lock')!r}, 'a'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(EnvironmentFailure, match="in use by another process"):
+            run(OPTIONS, tmp_path)
+        assert files_of(tmp_path) == [".lock"]
+        process.kill()
+    run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "kropd"}, "unknown dataset 'kropd'; did you mean kropt"),
+        ({"strategy": "bagde"}, "unknown strategy 'bagde'; did you mean badge"),
+        ({"model": "mlpp"}, "unknown model 'mlpp'; did you mean mlp"),
+        ({"encoding": "one"}, "unknown encoding 'one'"),
+        ({"source": "generatd"}, "did you mean generated"),
+        ({"first": "longest"}, "unknown value of --first 'longest'"),
+        ({"first": "norm", "strategy": "margin"}, "--first does not apply to the strategy margin"),
+        ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
+        ({"initial": -3}, "--initial is -3"),
+        ({"rounds": -1}, "--rounds is -1; it must be at least 0"),
+        ({"max_epochs": 0}, "--max-epochs is 0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**32}, "--seed is 4294967296"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"batch_size": 50}, "need 160 labels; the pool of toy has 57"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        run(dataclasses.replace(OPTIONS, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_defaults_are_filled_in():
+    config = resolve_options(RunOptions("kropt", "badge", 100, 2))
+    assert config["learning_rate"] == 1e-4
+    assert config["source"] == "generated"
+    assert config["first"] == "uniform"
+    assert "first" not in resolve_options(RunOptions("kropt", "margin", 100, 2))
+
+
+def kill_and_resume(tmp_path, delays):
+    """A real run in real processes, killed with signal 9 after each delay and then left to finish."""
+    command = [
+        sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "margin",
+        "--max-epochs", "3", "--batch-size", "60", "--rounds", "12", "--learning-rate", "1e-3", "--out",
+    ]  # fmt: skip
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    for delay in delays:
+        with subprocess.Popen([*command, str(tmp_path / "killed")]) as process:
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+    subprocess.run([*command, str(tmp_path / "killed")], check=True)
+    assert rounds_of(tmp_path / "killed") == rounds_of(tmp_path / "whole")
+    assert len(rounds_of(tmp_path / "killed")) == 13
+
+
+def test_kill_9(tmp_path):
+    kill_and_resume(tmp_path, [6.0, 7.0])
+
+
+@pytest.mark.slow
+def test_kill_9_many_times(tmp_path):
+    kill_and_resume(tmp_path, np.random.default_rng(0).uniform(2, 12, 20))
