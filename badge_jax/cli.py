@@ -48,7 +48,7 @@ class Run:
 
     def execute(self) -> None:
         options = RunOptions(**{name: getattr(self, name) for name in RunOptions.__dataclass_fields__})
-        with tqdm(total=self.rounds + 1, unit="round", disable=not sys.stderr.isatty()) as bar:
+        with tqdm(total=self.rounds + 1, unit="round", disable=None) as bar:
 
             def show(line: Line) -> None:
                 bar.set_description(f"{self.strategy}, {line['num_labeled']} labels", refresh=False)

@@ -22,7 +22,7 @@ ROUNDS = 4
 
 def main() -> None:
     jobs = [(strategy, seed) for seed in SEEDS for strategy in STRATEGIES]
-    with tqdm(total=len(jobs) * (ROUNDS + 1), unit="round") as bar:
+    with tqdm(total=len(jobs) * (ROUNDS + 1), unit="round", disable=None) as bar:
         for strategy, seed in jobs:
             bar.set_description(f"{strategy}, seed {seed}")
             options = RunOptions("kropt", strategy, 1000, ROUNDS, seed=seed, learning_rate=1e-3)
