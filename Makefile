@@ -11,7 +11,7 @@ demo: .venv/.demo
 test: .venv/.test
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/.test
+test-all: .venv/.peers
 	$(BIN)/python -m pytest
 
 lint: .venv/.test
@@ -28,7 +28,7 @@ clean:
 
 # A stamp is written last, so that an interrupted install is done again.
 .venv/.demo: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip
 	$(PIP) --editable '.[plots]'
 	touch $@

@@ -1,5 +1,3 @@
-import sys
+from badge_jax.cli import entry
 
-from badge_jax.cli import main
-
-sys.exit(main())
+entry()

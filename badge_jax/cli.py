@@ -1,9 +1,11 @@
 """The command line: ``badge-jax run | report | datasets``, also ``python -m badge_jax``."""
 
+import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import jax
 import tyro
@@ -48,13 +50,14 @@ class Run:
 
     def execute(self) -> None:
         options = RunOptions(**{name: getattr(self, name) for name in RunOptions.__dataclass_fields__})
-        with tqdm(total=self.rounds + 1, unit="round", disable=None) as bar:
+        layout = "{desc} {n_fmt}/{total_fmt} rounds [{elapsed}{postfix}]"
+        with tqdm(total=self.rounds + 1, disable=None, bar_format=layout, desc="loading") as bar:
 
             def show(line: Line) -> None:
-                bar.set_description(f"{self.strategy}, {line['num_labeled']} labels", refresh=False)
+                bar.set_description(f"{self.strategy}:", refresh=False)
                 bar.set_postfix_str(
-                    f"accuracy {100 * line['test_accuracy']:.1f} %, fit {line['fit_seconds']:.1f} s, "
-                    f"query {line['query_seconds']:.2f} s",
+                    f"{line['num_labeled']} labels, accuracy {100 * line['test_accuracy']:.1f} %, "
+                    f"fit {line['fit_seconds']:.1f} s, query {line['query_seconds']:.2f} s",
                     refresh=False,
                 )
                 bar.update()
@@ -92,7 +95,8 @@ class Datasets:
         if self.action == "fetch":
             if self.name is None:
                 raise InputError(f"datasets fetch wants a name (known: {', '.join(DATASETS)})")
-            fetch_table(self.name)
+            table = fetch_table(self.name)
+            print(f"{self.name}: {len(table.labels):,} rows, in the cache")
             return
         if self.name is not None:
             raise InputError(f"datasets list takes no name, but got {self.name!r}; `datasets fetch` takes one")
@@ -113,8 +117,35 @@ Command = (
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 1 environment, 2 usage or input, 130 interrupted."""
-    command = tyro.cli(Command, args=args, prog="badge-jax", description="Batch active learning in JAX.")
+    """Runs a command and returns its exit code: 0, 1 for the environment, 2 for wrong usage or input."""
+    return _execute(_parse(args))
+
+
+def entry() -> NoReturn:
+    """What the shell calls: `main`, and 130 as soon as Ctrl-C is pressed.
+
+    The command runs in a thread of its own: a thread inside a compiled program hears of no signal before the
+    program ends, which may take hours. To end at once is safe, since files are written whole.
+    """
+    command = _parse(None)
+    codes: list[int] = []
+    worker = threading.Thread(target=lambda: codes.append(_execute(command)), daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(0.1)
+    except KeyboardInterrupt:
+        _fail("interrupted; a run goes on from its last finished round with the same command", 130)
+        sys.stdout.flush()
+        os._exit(130)
+    sys.exit(codes[0] if codes else 1)
+
+
+def _parse(args: list[str] | None) -> Run | Report | Datasets:
+    return tyro.cli(Command, args=args, prog="badge-jax", description="Batch active learning in JAX.")
+
+
+def _execute(command: Run | Report | Datasets) -> int:
     try:
         command.execute()
     except InputError as error:
@@ -124,12 +155,10 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        return _fail(f"out of memory or device failure: {str(error).splitlines()[:1] or error!r}", 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last finished round", 130)
+        return _fail(f"out of memory or device failure: {str(error).partition(chr(10))[0]}", 1)
     return 0
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"badge-jax: {message}", file=sys.stderr)
+    print(f"badge-jax: {message}", file=sys.stderr, flush=True)
     return code

@@ -15,6 +15,6 @@ class EnvironmentFailure(RuntimeError):
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a registry, with the nearest one suggested."""
     known = list(known)
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     return InputError(f"unknown {what} {name!r}{hint} (known: {', '.join(known)})")

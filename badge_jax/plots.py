@@ -1,11 +1,13 @@
 """Figures. The one module that needs matplotlib."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
 from badge_jax.evaluation import CurvePoint
+from badge_jax.files import write_whole
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
@@ -51,8 +53,11 @@ def plot_learning_curves(
     axes.set(title=title, xlabel="labels", ylabel="test accuracy (%)")
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, title="mean ± 1 standard error")
+    repeated = any(point.runs > 1 for points in curves.values() for point in points)
+    axes.legend(frameon=False, title="mean ± 1 standard error" if repeated else None)
     paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     for path in paths:
-        figure.savefig(path, dpi=200)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=200, format=path.suffix[1:])
+        write_whole(path, picture.getvalue())
     return paths

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.evaluation import CurvePoint, Run, Setting, learning_curves
 from badge_jax.files import write_whole
-from badge_jax.run_directory import read_config, read_rounds
+from badge_jax.run_directory import MAY_DIFFER, read_config, read_rounds
 
 Curves = dict[Setting, list[CurvePoint]]
 
@@ -39,8 +39,6 @@ def report(directories: Sequence[Path], out: Path) -> Report:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
-    summary = out / "summary.csv"
-    write_whole(summary, summary_csv(curves).encode())
     pictures = []
     for dataset, model, batch_size in dict.fromkeys(setting[:3] for setting in curves):
         of_strategy = {
@@ -49,14 +47,17 @@ def report(directories: Sequence[Path], out: Path) -> Report:
         title = f"{dataset}, {model}, batches of {batch_size}"
         stem = out / f"learning_curves_{dataset}_{model}_{batch_size}"
         pictures.append(plot_learning_curves(title, of_strategy, stem)[0])
+    summary = out / "summary.csv"
+    write_whole(summary, summary_csv(curves).encode())
     return Report(len(runs), accuracy_table(curves), pictures, summary)
 
 
 def read_runs(directories: Iterable[Path]) -> list[Run]:
     """Every run with at least one finished round, each directory once.
 
-    Raises InputError for a path that is not a folder or holds no such run, and for two runs of one setting
-    and seed, which would count as two repeats.
+    Raises InputError for a path that is not a folder or holds no such run, and for runs that are no repeats of
+    one another although they agree in data set, network, batch size and strategy: two with one seed, or two
+    that differ in another option.
     """
     runs: dict[Path, Run] = {}
     for directory in directories:
@@ -70,16 +71,29 @@ def read_runs(directories: Iterable[Path]) -> list[Run]:
         raise InputError(
             f"no run with a finished round in {', '.join(map(str, directories))}; `badge-jax run` makes one"
         )
-    seen: dict[tuple, Path] = {}
-    for path, run in runs.items():
-        repeat = (*(run.config[name] for name in Setting._fields), run.config["seed"])
-        if repeat in seen:
-            raise InputError(
-                f"{path} and {seen[repeat]} are both {'/'.join(map(str, repeat[:4]))} with seed {repeat[4]}; "
-                "report them separately"
-            )
-        seen[repeat] = path
+    _check_repeats(runs)
     return list(runs.values())
+
+
+def _check_repeats(runs: dict[Path, Run]) -> None:
+    seeds: dict[tuple, Path] = {}
+    first: dict[tuple, Path] = {}
+    for path, run in runs.items():
+        setting = tuple(run.config[name] for name in Setting._fields)
+        name = "/".join(map(str, setting))
+        other = first.setdefault(setting, path)
+        for option in sorted((run.config.keys() & runs[other].config.keys()) - {"seed", *MAY_DIFFER}):
+            ours, theirs = run.config[option], runs[other].config[option]
+            if ours != theirs:
+                raise InputError(
+                    f"{path} and {other} are both {name} but have {option} = {ours!r} and {theirs!r}; "
+                    "report them separately"
+                )
+        same_seed = seeds.setdefault((*setting, run.config["seed"]), path)
+        if same_seed != path:
+            raise InputError(
+                f"{path} and {same_seed} are both {name} with seed {run.config['seed']}; report them separately"
+            )
 
 
 def summary_csv(curves: Curves) -> str:

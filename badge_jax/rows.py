@@ -64,36 +64,43 @@ def inner_products(rows: Rows, others: Rows) -> jax.Array:
     return left * jnp.dot(rows.right, others.right.T, precision=HIGHEST)
 
 
-def squared_distances(rows: Rows, others: Rows) -> jax.Array:
-    """‖x‖² + ‖y‖² − 2⟨x, y⟩ for every pair, clipped at 0: [n, m] float32.
+def squared_distances(rows: Rows, norms: jax.Array, others: Rows, other_norms: jax.Array) -> jax.Array:
+    """Squared distance from every row x to every other y, 0 within rounding of a copy: [n, m] float32.
 
-    Zhang et al. 2023, arXiv 2306.09910, appendix D.
+    ‖x‖² + ‖y‖² − 2⟨x, y⟩ (Zhang et al. 2023, arXiv 2306.09910, appendix D), computed as
+    (‖x‖² − ‖y‖²) + 2(⟨y, y⟩ − ⟨x, y⟩): the same number, but each bracket subtracts two that were computed in
+    the same way. A copy of y then comes out within one unit in the last place of ‖x‖² + ‖y‖², where the plain
+    formula leaves ten; what is below two counts as 0, so that a pool of copies has distances of 0 and not of
+    rounding errors.
+
+    norms, other_norms: [n] and [m] float32, `squared_norms` of the two
     """
-    norms = squared_norms(rows)[:, None] + squared_norms(others)[None, :]
-    return jnp.maximum(norms - 2 * inner_products(rows, others), 0.0)
+    own = jnp.diagonal(inner_products(others, others))
+    return _from_inner(norms[:, None], other_norms[None, :], inner_products(rows, others), own[None, :])
 
 
 def squared_distances_to_row(rows: Rows, norms: jax.Array, index: jax.Array) -> jax.Array:
-    """Squared distance from every row to the row at ``index``, 0 within rounding of a copy: [n] float32.
-
-    ``norms`` are the rows' squared norms, which a caller in a loop computes once. With y the row at ``index``
-    this is (‖x‖² − ‖y‖²) + 2(⟨y, y⟩ − ⟨x, y⟩): equal to the formula above, but each bracket subtracts two
-    numbers computed in the same way. A copy of y then comes out within one unit in the last place of
-    ‖x‖² + ‖y‖², where the formula above leaves ten; what is below two counts as 0, so that a pool of copies
-    has distances of 0 and not of rounding errors.
-    """
+    """`squared_distances` from every row to the one at ``index``, in one pass: [n] float32."""
     left = jnp.dot(rows.left, rows.left[index], precision=HIGHEST)
     inner = left * jnp.dot(rows.right, rows.right[index], precision=HIGHEST)
-    squared = (norms - norms[index]) + 2 * (inner[index] - inner)
-    return jnp.where(squared > 2 * _EPSILON * (norms + norms[index]), squared, 0.0)
+    return _from_inner(norms, norms[index], inner, inner[index])
 
 
-def at_unit_scale(rows: Rows) -> Rows:
-    """The rows times one power of two, so that the longest has a norm near 1.
+def _from_inner(norms: jax.Array, other_norms: jax.Array, inner: jax.Array, own: jax.Array) -> jax.Array:
+    squared = (norms - other_norms) + 2 * (own - inner)
+    return jnp.where(squared <= 2 * _EPSILON * (norms + other_norms), 0.0, squared)
 
-    Scaling by a power of two rounds nothing and changes no law that depends on ratios; it keeps the squares
-    of very confident rows (norms under 1e-19) from underflowing, and those of very long rows from overflowing.
+
+def at_unit_scale(rows: Rows, counted: jax.Array) -> Rows:
+    """The rows times one power of two, so that the longest of those ``counted`` [n] bool has a norm near 1.
+
+    Scaling by a power of two rounds nothing and changes no law that depends on ratios; it keeps the squares of
+    very confident rows (norms under 1e-19) from underflowing. All of it goes into ``left``, so that ``right``
+    need not be copied: the largest entry of ``right`` must lie between 1e-18 and 1e18.
     """
-    _, left_exponent = jnp.frexp(jnp.max(jnp.abs(rows.left)))
-    _, right_exponent = jnp.frexp(jnp.max(jnp.abs(rows.right)))
-    return Rows(jnp.ldexp(jnp.ldexp(rows.left, -left_exponent), -right_exponent), rows.right)
+
+    def exponent(matrix: jax.Array) -> jax.Array:
+        return jnp.frexp(jnp.max(jnp.abs(matrix), where=counted[:, None], initial=0.0))[1]
+
+    left = jnp.ldexp(rows.left, -exponent(rows.left))
+    return Rows(jnp.ldexp(left, -exponent(rows.right)), rows.right)

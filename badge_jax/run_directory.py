@@ -14,8 +14,6 @@ import contextlib
 import fcntl
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +23,13 @@ import numpy as np
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 
-_MAY_DIFFER = ("rounds", "environment", "missing_classes")
+MAY_DIFFER = ("rounds", "environment", "missing_classes")
+# what a report reads, and what only going on with a run needs
+_CONFIG_FIELDS = {"dataset": str, "model": str, "strategy": str, "batch_size": int, "seed": int}
+_ROUND_FIELDS = {"round": int, "num_labeled": int, "test_accuracy": float}
+_MORE_CONFIG_FIELDS = {"initial": int, "rounds": int, "learning_rate": float}
+_MORE_ROUND_FIELDS = {"fit_seconds": float, "query_seconds": float, "indices": list}
+_REMEDY = "remove the folder or give another"
 
 
 class Queried(NamedTuple):
@@ -47,8 +51,8 @@ class Queried(NamedTuple):
 def open_run(directory: Path, config: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """Makes or reopens the directory for this configuration, locks it, and yields its finished rounds.
 
-    Raises InputError for a directory with another configuration or with files that are not a run's, and
-    EnvironmentFailure when another process holds it.
+    Raises InputError for a directory with another configuration or with damaged files, and EnvironmentFailure
+    when another process holds it.
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out {directory} is a file; give a folder")
@@ -60,16 +64,15 @@ def open_run(directory: Path, config: dict[str, Any]) -> Iterator[list[dict[str,
             raise EnvironmentFailure(
                 f"--out {directory} is in use by another process; wait for it or give another folder"
             ) from None
-        rounds = _reopen(directory, config)
-        yield rounds
+        for leftover in directory.glob(".*.tmp"):  # of a process killed while it wrote
+            leftover.unlink()
+        yield _reopen(directory, config)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The run's configuration. Raises InputError when it is damaged."""
-    config = _parse_json(directory / "config.json", (directory / "config.json").read_text("utf-8"))
-    missing = [name for name in ("dataset", "model", "strategy", "batch_size", "seed") if name not in config]
-    if missing:
-        raise InputError(f"{directory / 'config.json'} lacks {', '.join(missing)}; it is not a run's")
+    config = _parse_json(directory / "config.json", (directory / "config.json").read_bytes())
+    _check_fields(directory / "config.json", "", config, _CONFIG_FIELDS)
     return config
 
 
@@ -78,11 +81,11 @@ def read_rounds(directory: Path) -> list[dict[str, Any]]:
     path = directory / "rounds.jsonl"
     if not path.exists():
         return []
-    rounds = [_parse_json(path, line) for line in path.read_text("utf-8").splitlines()]
-    needed = {"round", "num_labeled", "test_accuracy", "indices"}
+    rounds = [_parse_json(path, line) for line in path.read_bytes().splitlines()]
     for number, line in enumerate(rounds):
-        if not needed <= line.keys() or line["round"] != number:
-            raise InputError(f"{path} is damaged: line {number + 1} is not round {number}; remove the folder")
+        _check_fields(path, f"line {number + 1}: ", line, _ROUND_FIELDS)
+        if line["round"] != number:
+            raise InputError(f"{path} is damaged: line {number + 1} is not round {number}; {_REMEDY}")
     return rounds
 
 
@@ -100,8 +103,9 @@ def read_queried(directory: Path) -> Queried | None:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             leaves = [arrays[f"strategy_{i}"] for i in range(int(arrays["num_leaves"]))]
             return Queried(int(arrays["round"]), arrays["indices"], float(arrays["query_seconds"]), leaves)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it to make its query again") from None
+    except Exception as error:  # the file is ours: whatever fails to read it means damage
+        problem = type(error).__name__
+        raise InputError(f"{path} is damaged ({problem}); remove it to make its query again") from None
 
 
 def write_queried(directory: Path, queried: Queried) -> None:
@@ -121,26 +125,37 @@ def _reopen(directory: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
         write_whole(path, _json_bytes(config))
         return []
     known = read_config(directory)
+    _check_fields(path, "", known, _MORE_CONFIG_FIELDS)
     for name in {**config, **known}:
-        if name not in _MAY_DIFFER and config.get(name) != known.get(name):
+        if name not in MAY_DIFFER and config.get(name) != known.get(name):
             raise InputError(
                 f"--out {directory} holds a run with {name} = {known.get(name)!r}, not {config.get(name)!r}; "
                 "give another folder"
             )
     rounds = read_rounds(directory)
+    for number, line in enumerate(rounds, start=1):
+        _check_fields(directory / "rounds.jsonl", f"line {number}: ", line, _MORE_ROUND_FIELDS)
     if config["rounds"] > known["rounds"]:
         write_whole(path, _json_bytes({**known, "rounds": config["rounds"]}))
     return rounds
 
 
-def _parse_json(path: Path, text: str) -> dict[str, Any]:
+def _parse_json(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(content)
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); remove the folder or give another") from None
+        raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged (not a JSON object); remove the folder or give another")
+        raise InputError(f"{path} is damaged (not a JSON object); {_REMEDY}")
     return value
+
+
+def _check_fields(path: Path, where: str, value: dict[str, Any], fields: dict[str, type]) -> None:
+    for name, kind in fields.items():
+        if name not in value:
+            raise InputError(f"{path} is not a run's, or damaged: {where}it lacks {name}; {_REMEDY}")
+        if not isinstance(value[name], (int, float) if kind is float else kind):
+            raise InputError(f"{path} is damaged: {where}{name} is {value[name]!r}; {_REMEDY}")
 
 
 def _json_bytes(value: Any) -> bytes:

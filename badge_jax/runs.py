@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from badge_jax._version import __version__
 from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
 from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
 from badge_jax.data.table import ENCODINGS
-from badge_jax.errors import InputError, unknown_name
+from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
 from badge_jax.models import MODELS, Model
 from badge_jax.run_directory import Queried, open_run, read_queried, write_queried, write_rounds
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
@@ -59,11 +60,12 @@ def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambd
     EnvironmentFailure for an ``out`` in use, OSError when it cannot be written.
     """
     config = resolve_options(options)
+    config["environment"] = environment()
     dataset = load_dataset(
         config["dataset"], seed=config["seed"], encoding=config["encoding"], source=config["source"]
     )
     _check_pool(config, len(dataset.labels))
-    config |= {"missing_classes": list(dataset.missing_classes), "environment": environment()}
+    config["missing_classes"] = list(dataset.missing_classes)
     with open_run(out, config) as rounds:
         for line in rounds[: options.rounds + 1]:
             on_round(line)
@@ -89,11 +91,11 @@ def resolve_options(options: RunOptions) -> dict[str, Any]:
         raise unknown_name("encoding", options.encoding, ENCODINGS)
     least = {"batch_size": 1, "rounds": 0, "initial": 1, "max_epochs": 1, "seed": 0}
     for name, bound in least.items():
-        if getattr(options, name) < bound:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is {getattr(options, name)}; it must be at least {bound}")
-    if options.seed >= 2**32:
-        raise InputError(f"--seed is {options.seed}; it must be below 2**32")
+        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
+        if value < bound:
+            raise InputError(f"{flag} is {value}; it must be at least {bound}")
+        if value >= 2**31:
+            raise InputError(f"{flag} is {value}; it must be below 2**31")
     learning_rate = info.learning_rate if options.learning_rate is None else options.learning_rate
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise InputError(f"--learning-rate is {learning_rate}; it must be a positive number")
@@ -114,13 +116,19 @@ def resolve_options(options: RunOptions) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Versions and device, as recorded with every result."""
-    packages = ("badge_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    """Versions and device, as recorded with every result. Raises EnvironmentFailure without a device."""
+    try:
+        devices = jax.devices()
+    except Exception as error:  # JAX raises what the backend's plugin raises
+        problem = str(error).partition("\n")[0] or type(error).__name__
+        raise EnvironmentFailure(f"JAX finds no device to run on: {problem}") from None
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     return {
+        "badge_jax": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
         "platform": platform.platform(terse=True),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "device": f"{len(devices)} x {devices[0].device_kind}",
     }
 
 
@@ -171,7 +179,13 @@ def _remaining_rounds(
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = compiled_fit(key, state, *pool).variables
             (_, state), query_seconds = _timed(compiled_query, key, state, variables, *pool)
-            write_queried(out, _queried(state, config["batch_size"], query_seconds))
+            queried = _queried(state, config["batch_size"], query_seconds)
+            if queried.indices.min() < 0:
+                raise EnvironmentFailure(
+                    f"the network's outputs after round {number - 1} are not finite, so there is no batch to "
+                    f"choose; try a smaller --learning-rate than {config['learning_rate']}"
+                )
+            write_queried(out, queried)
         fit, fit_seconds = _timed(compiled_fit, key, state, *pool)
         variables = fit.variables
         num_correct = int(compiled_test(variables, *test))
@@ -211,14 +225,14 @@ def _restore(
     leaves, treedef = jax.tree.flatten(state.strategy)
     query_seconds = 0.0
     queried = read_queried(out)
-    if queried is not None and queried.round >= len(finished) - 1:
+    if queried is not None and queried.round in (len(finished) - 1, len(finished)):
         leaves = [jnp.asarray(leaf) for leaf in queried.strategy]
         if queried.round == len(finished):
             batches.append(queried.indices.tolist())
             query_seconds = queried.query_seconds
     elif leaves and len(finished) > 1:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    labeled = np.concatenate(batches)
+    labeled = _checked_labels(batches, config, num_pool, out)
     indices = np.zeros(len(state.indices), np.int32)
     indices[: len(labeled)] = labeled
     state = LearnerState(
@@ -228,6 +242,19 @@ def _restore(
         jax.tree.unflatten(treedef, leaves),
     )
     return state, query_seconds
+
+
+def _checked_labels(batches: list[list[int]], config: dict[str, Any], num_pool: int, out: Path) -> np.ndarray:
+    """The batches in one array. Raises InputError unless they are batches of distinct rows of this pool."""
+    sizes = [config["initial"], *[config["batch_size"]] * (len(batches) - 1)]
+    indices = [index for batch in batches for index in batch]
+    are_rows = all(isinstance(index, int) and 0 <= index < num_pool for index in indices)
+    if [len(batch) for batch in batches] != sizes or not are_rows or len(set(indices)) < len(indices):
+        raise InputError(
+            f"--out {out} is damaged: the rows it lists are not batches of distinct rows of the pool; "
+            "remove the folder or give another"
+        )
+    return np.array(indices, np.int32)
 
 
 def _queried(state: LearnerState, batch_size: int, query_seconds: float) -> Queried:

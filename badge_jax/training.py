@@ -135,7 +135,7 @@ def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Ca
         logits, _, updated = model.apply(variables, x, mask=mask, train=True)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         loss = jnp.sum(jnp.where(mask, losses, 0.0)) / jnp.sum(mask)
-        num_correct = jnp.sum((jnp.argmax(logits, axis=1) == labels) & mask)
+        num_correct = jnp.sum((jnp.argmax(logits, axis=1) == labels) & mask, dtype=jnp.int32)
         return loss, (updated, StepMetrics(loss, num_correct))
 
     def train_step(
@@ -189,7 +189,8 @@ def make_num_correct(model: Model) -> Callable[[Variables, jax.Array, jax.Array]
     predict = make_predict(model)
 
     def num_correct(variables: Variables, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.argmax(predict(variables, inputs).logits, axis=1) == labels)
+        predicted = jnp.argmax(predict(variables, inputs).logits, axis=1)
+        return jnp.sum(predicted == labels, dtype=jnp.int32)
 
     return num_correct
 

@@ -53,9 +53,12 @@ def compare(
     unit: str,
     contestants: Sequence[Contestant],
     options: argparse.Namespace,
-    script: str,
+    alone: list[str],
 ) -> list[dict[str, Any]]:
-    """Times the contestants in turn and returns their records, the first contestant's first."""
+    """Times the contestants in turn and returns their records, the first contestant's first.
+
+    alone: script and arguments that make these contestants again, for a process that runs one of them alone
+    """
     if options.only_memory_of:
         _report_memory(contestants, options.only_memory_of)
     repeats = options.repeats or (3 if options.quick else 7)
@@ -82,7 +85,7 @@ def compare(
                 "min_s": round(min(times), 6),
                 "max_s": round(max(times), 6),
                 "compile_s": round(max(0.0, first[contestant.name] - median), 3),
-                "peak_mib": _peak_memory(script, contestant.name, options.quick),
+                "peak_mib": _peak_memory(alone, contestant.name),
                 "device": device(),
                 "versions": versions(),
             }
@@ -149,10 +152,13 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _peak_memory(script: str, name: str, quick: bool) -> int | None:
-    command = [sys.executable, script, "--only-memory-of", name, *(["--quick"] if quick else [])]
+def _peak_memory(alone: list[str], name: str) -> int | None:
+    command = [sys.executable, *alone, "--only-memory-of", name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return int(done.stdout) if done.returncode == 0 else None
+    if done.returncode != 0:
+        print(f"no peak memory of {name}:\n{done.stderr}", file=sys.stderr)
+        return None
+    return int(done.stdout)
 
 
 def _peak_resident_mib() -> int:

@@ -1,13 +1,29 @@
-"""k-means++ seeding over gradient embeddings: the fori_loop seeder against a clean NumPy loop.
+"""k-means++ seeding over gradient embeddings: `lazy_kmeans_plusplus` against all that does the same.
 
-    python benchmarks/samplers.py [--quick] [--n 50000 --c 10 --d 512 --k 1000]
+    python benchmarks/samplers.py                    the named set below
+    python benchmarks/samplers.py --n 50000 --c 10 --d 512 --k 1000 --recipe confident
+    python benchmarks/samplers.py --mnist FOLDER     adds a network's embeddings of the real MNIST
+    python benchmarks/samplers.py --quick            a fast look
+    python benchmarks/samplers.py --curves           time against k and against n, with slopes, as a picture
 
-Also times one pass over the same pool by ``jnp.sum``: what the machine's memory allows a pick to cost. The
-NumPy loop uses the same factored distances, keeps its minimum in float64 and draws by ``Generator.choice``.
-About three minutes on 2 CPU cores.
+Contestants, in turn in one process:
+
+- the lazy seeder, the incremental one, and a clean NumPy loop (factored distances, ``Generator.choice``);
+- scikit-learn's ``kmeans_plusplus`` (one trial a step) and scikit-activeml's ``Badge``, which write the
+  embedding out and are left out, with a line saying so, where it would take over 2 GiB;
+- with ``--peer PATH`` the ``init_centers`` of ``query_strategies/badge_sampling.py`` in a checkout of the
+  authors' repository, under the same bound;
+- one pass over the pool by ``jnp.sum``.
+
+A pick of the others costs the same early and late, so they are timed on ``--slow-picks`` (``--peer-picks``)
+picks and compared by the pick. The set takes about fifteen minutes on 2 CPU cores.
 """
 
+import argparse
+import importlib.util
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,15 +32,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from harness import Contestant, arguments, compare, publish
+from pools import RECIPES, mnist_pool, synthetic_pool
 
-from badge_jax import Rows, gradient_embedding, kmeans_plusplus
+from badge_jax import Rows, kmeans_plusplus, lazy_kmeans_plusplus
 
-
-def make_pool(n: int, c: int, d: int) -> Rows:
-    """Soft predictions and ReLU features: logits N(0, 1), features max(0, N(0, 1))."""
-    logit_key, feature_key = jax.random.split(jax.random.key(0))
-    features = jnp.maximum(jax.random.normal(feature_key, (n, d)), 0)
-    return jax.jit(gradient_embedding)(jax.random.normal(logit_key, (n, c)), features)
+NAMED_SET = [  # recipe, n, c, d, k
+    ("soft", 50_000, 10, 512, 1000),
+    ("confident", 50_000, 10, 512, 1000),
+    ("long_tailed", 50_000, 10, 512, 1000),
+    *[(recipe, 20_000, 10, 512, 100) for recipe in RECIPES],
+    ("soft", 200_000, 100, 512, 10_000),
+    ("confident", 200_000, 100, 512, 10_000),
+]
+MOST_WRITTEN_OUT = 2**31  # bytes
 
 
 def numpy_kmeans_plusplus(rng: np.random.Generator, left: np.ndarray, right: np.ndarray, k: int) -> list[int]:
@@ -41,26 +61,53 @@ def numpy_kmeans_plusplus(rng: np.random.Generator, left: np.ndarray, right: np.
     return chosen
 
 
-def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
-    for name, default in (("n", 50_000), ("c", 10), ("d", 512), ("k", 1000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
-    n, c, d, k = options.n, options.c, options.d, 50 if options.quick else options.k
-    rows = make_pool(n, c, d)
-    num_passes = max(1, k // 10)
-
-    def seeder():
+def jax_seeder(seeder: Callable, rows: Rows, k: int) -> Callable:
+    def prepare():
         def call():
-            picks = np.asarray(kmeans_plusplus(jax.random.key(1), rows, k))
-            assert len(set(picks.tolist())) == k
+            picks = np.asarray(seeder(jax.random.key(1), rows, k))
+            assert len(set(picks.tolist())) == k, "a row came twice"
             assert picks.min() >= 0
 
         return call
 
+    return prepare
+
+
+def scikit_activeml_badge(rows: Rows, k: int) -> Callable:
+    """`skactiveml.pool.Badge` with a stand-in classifier that hands it our features and probabilities."""
+
+    def prepare():
+        from skactiveml.base import SkactivemlClassifier
+        from skactiveml.pool import Badge
+
+        num_classes = rows.left.shape[1]
+
+        class Outputs(SkactivemlClassifier):
+            def fit(self, X, y):
+                return self
+
+            def predict_proba(self, X):
+                return X[:, :num_classes], X[:, num_classes:]
+
+        residuals = np.asarray(rows.left)
+        probabilities = residuals - np.eye(num_classes)[residuals.argmin(1)] * residuals.min(1, keepdims=True)
+        probabilities[np.arange(len(residuals)), residuals.argmin(1)] = 1 + residuals.min(1)
+        inputs = np.concatenate([probabilities, np.asarray(rows.right)], axis=1)
+        unknown = np.full(len(inputs), np.nan)
+        classifier = Outputs(classes=list(range(num_classes)))
+        return lambda: Badge(random_state=0).query(inputs, unknown, classifier, fit_clf=False, batch_size=k)
+
+    return prepare
+
+
+def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Contestant]:
+    slow_k = min(k, options.slow_picks)
+    n, c, d = rows.left.shape[0], rows.left.shape[1], rows.right.shape[1]
+    num_passes = max(1, slow_k // 10)
+
     def numpy_loop():
         left, right = np.asarray(rows.left), np.asarray(rows.right)
-        return lambda: numpy_kmeans_plusplus(np.random.default_rng(1), left, right, k)
+        return lambda: numpy_kmeans_plusplus(np.random.default_rng(1), left, right, slow_k)
 
     def one_pass():
         total = jax.jit(lambda rows: jnp.sum(rows.right) + jnp.sum(rows.left))
@@ -71,13 +118,113 @@ def main() -> None:
 
         return call
 
-    contestants = [
-        Contestant("kmeans_plusplus", seeder, k),
-        Contestant("NumPy loop", numpy_loop, k),
+    def scikit_learn():
+        from sklearn.cluster import kmeans_plusplus as sklearn_kmeans_plusplus
+
+        dense = np.asarray(rows.to_dense())
+        return lambda: sklearn_kmeans_plusplus(dense, peer_k, random_state=1, n_local_trials=1)
+
+    def authors():
+        path = options.peer / "query_strategies" / "badge_sampling.py"
+        sys.path.insert(0, str(options.peer))
+        spec = importlib.util.spec_from_file_location("badge_sampling", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        dense = np.asarray(rows.to_dense())
+        return lambda: module.init_centers(dense, peer_k)
+
+    found = [
+        Contestant("lazy_kmeans_plusplus", jax_seeder(lazy_kmeans_plusplus, rows, k), k),
+        Contestant("kmeans_plusplus", jax_seeder(kmeans_plusplus, rows, slow_k), slow_k),
+        Contestant("NumPy loop", numpy_loop, slow_k),
         Contestant("one pass of jnp.sum", one_pass, num_passes),
     ]
-    sizes = {"n": n, "c": c, "d": d, "k": k}
-    publish("samplers", compare("seeding", sizes, "pick", contestants, options, __file__), options)
+    peer_k = min(k, options.peer_picks)
+    peers = [("scikit-learn", scikit_learn), ("scikit-activeml Badge", scikit_activeml_badge(rows, peer_k))]
+    peers += [("authors' init_centers", authors)] if options.peer else []
+    for name, prepare in peers:
+        if 4 * n * c * d > MOST_WRITTEN_OUT:
+            print(f"left out: {name}, which would write out {4 * n * c * d / 2**30:.0f} GiB", file=sys.stderr)
+        elif options.peer_picks > 0:
+            found.append(Contestant(name, prepare, peer_k))
+    return found
+
+
+def plot_curves(options: argparse.Namespace) -> None:
+    """Time of the lazy seeder against k at fixed n, and against n at fixed k; slopes in log-log."""
+    from matplotlib.figure import Figure
+
+    def seconds(rows: Rows, k: int) -> float:
+        call = jax_seeder(lazy_kmeans_plusplus, rows, k)()
+        call()
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        return float(np.median(times))
+
+    sizes = (2_000, 10_000) if options.quick else (12_500, 25_000, 50_000, 100_000, 200_000)
+    counts = (10, 30, 100, 300) if options.quick else (10, 30, 100, 300, 1000, 3000, 10_000)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    by_k, by_n = figure.subplots(1, 2)
+    colours = dict(zip(RECIPES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
+    for recipe, colour in colours.items():
+        pool = synthetic_pool(recipe, sizes[-1], 10, 512)
+        rows = jax.tree.map(lambda a: a[: sizes[len(sizes) // 2]], pool)
+        for axes, xs, times in (
+            (by_k, counts, [seconds(rows, k) for k in counts]),
+            (by_n, sizes, [seconds(jax.tree.map(lambda a, n=n: a[:n], pool), counts[-3]) for n in sizes]),
+        ):
+            slopes = np.diff(np.log(times)) / np.diff(np.log(xs))
+            axes.loglog(xs, times, marker="o", color=colour, label=recipe)
+            print(recipe, list(xs), [f"{t:.4f} s" for t in times], "slopes", np.round(slopes, 2).tolist())
+    by_k.set(xlabel="k", ylabel="seconds", title=f"n = {len(rows.left):,}, c = 10, d = 512")
+    by_n.set(xlabel="n", title=f"k = {counts[-3]:,}, c = 10, d = 512")
+    for axes in (by_k, by_n):
+        axes.grid(which="both", color="#DDDDDD", linewidth=0.5)
+    by_k.legend(frameon=False)
+    options.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out / "seeding_curves.png", dpi=120)
+    print(options.out / "seeding_curves.png")
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    for name in ("n", "c", "d", "k"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--recipe", choices=(*RECIPES, "mnist"), default="soft")
+    parser.add_argument("--mnist", type=Path, help="folder of the original MNIST files")
+    parser.add_argument("--peer", type=Path, help="checkout of the authors' repository")
+    parser.add_argument("--slow-picks", type=int, default=200)
+    parser.add_argument("--peer-picks", type=int, default=20, help="0 leaves the peers' libraries out")
+    parser.add_argument("--curves", action="store_true")
+    options = parser.parse_args()
+    if options.curves:
+        plot_curves(options)
+        return
+    if options.recipe == "mnist" and not options.mnist:
+        parser.error("--recipe mnist wants --mnist FOLDER")
+    runs = NAMED_SET
+    if options.n or options.quick:
+        runs = [(options.recipe, options.n or 5000, options.c or 10, options.d or 512, options.k or 100)]
+    if options.mnist and not options.n:
+        runs = [*runs, ("mnist", 60_000, 10, 256, 1000)]
+    records = []
+    for recipe, n, c, d, k in runs:
+        rows = mnist_pool(options.mnist) if recipe == "mnist" else synthetic_pool(recipe, n, c, d)
+        sizes = {"n": n, "c": c, "d": d, "k": k}
+        alone = [
+            "--recipe",
+            recipe,
+            *(part for name, size in sizes.items() for part in (f"--{name}", str(size))),
+        ]
+        alone += ["--mnist", str(options.mnist)] if recipe == "mnist" else []
+        alone += ["--slow-picks", str(options.slow_picks), "--peer-picks", str(options.peer_picks)]
+        alone += ["--peer", str(options.peer)] if options.peer else []
+        found = contestants_for(rows, k, options)
+        records += compare(f"seeding, {recipe}", sizes, "pick", found, options, [__file__, *alone])
+    publish("samplers", records, options)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main() -> None:
         "classes": NUM_CLASSES,
         "minibatch": MINIBATCH,
     }
-    publish("training", compare("fit", sizes, "step", contestants, options, __file__), options)
+    publish("training", compare("fit", sizes, "step", contestants, options, [__file__, *sys.argv[1:]]), options)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def test_options_reach_the_configuration(tmp_path):
 
 def test_datasets(capsys):
     assert main(["datasets", "fetch", "kropt"]) == 0
+    assert "kropt: 28,056 rows" in capsys.readouterr().out
     assert main(["datasets"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("kropt"))
     assert line.split()[:6] == ["kropt", "generated", "28,056", "6", "18", "yes"]
@@ -112,20 +113,26 @@ def test_an_out_that_cannot_be_made_is_one_line(tmp_path, capsys):
     assert "is a file; give a folder" in one_line(capsys.readouterr().err)
 
 
-def test_an_interrupt_is_one_line(tmp_path, capsys, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("badge_jax.cli.run", interrupted)
-    assert main([*RUN, "--out", str(tmp_path)]) == 130
-    assert "goes on from the last finished round" in one_line(capsys.readouterr().err)
-
-
 def test_usage_errors_exit_with_2():
     for args in (["run", "--dataset", "kropt"], ["fly"], []):
         done = command(*args)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_no_device_is_one_line(tmp_path):
+    done = command(*RUN, "--out", tmp_path / "run", JAX_PLATFORMS="cuda")
+    assert done.returncode == 1
+    assert "JAX finds no device" in one_line(done.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_double_precision_by_default_changes_no_dtype(tmp_path):
+    for strategy in ("badge", "coreset", "entropy"):
+        args = [*RUN, "--out", tmp_path / strategy]
+        args[args.index("margin")] = strategy
+        done = command(*args, JAX_ENABLE_X64="1")
+        assert done.returncode == 0, done.stderr
 
 
 def test_help_and_module_entry():

@@ -9,7 +9,7 @@ import badge_jax
 
 PACKAGE = Path(badge_jax.__file__).parent
 LAYERS = [
-    {"errors", "files"},
+    {"errors", "files", "_version"},
     {"rows"},
     {"gradients", "samplers", "models"},
     {"training", "strategies", "evaluation"},

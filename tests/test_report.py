@@ -1,5 +1,7 @@
 import csv
+import errno
 import json
+import os
 
 import matplotlib.image
 import pytest
@@ -66,6 +68,29 @@ def test_one_seed_in_two_directories_is_refused(runs):
     write_run(runs / "again", "badge", 0, [0.3])
     with pytest.raises(InputError, match=r"badge0 and .*again are both d/m/10/badge with seed 0"):
         read_runs([runs])
+
+
+def test_runs_with_other_options_are_no_repeats(runs):
+    write_run(runs / "badge7", "badge", 7, [0.3])
+    for name, rate in (("badge0", 1e-4), ("badge7", 1e-2)):
+        config = json.loads((runs / name / "config.json").read_text())
+        (runs / name / "config.json").write_text(json.dumps({**config, "learning_rate": rate}))
+    with pytest.raises(InputError, match=r"have learning_rate = 0\.01 and 0\.0001; report them separately"):
+        read_runs([runs])
+
+
+def test_a_failed_write_keeps_the_old_report(runs, tmp_path, monkeypatch):
+    report([runs], tmp_path / "report")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        report([runs], tmp_path / "report")
+    assert str(caught.value.filename).endswith("learning_curves_d_m_10.png")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
 
 
 def test_nothing_to_read(tmp_path, runs):

@@ -42,7 +42,9 @@ def test_geometry_equals_that_of_the_dense_rows():
     np.testing.assert_allclose(squared_norms(rows), (x**2).sum(1), rtol=16 * EPSILON)
     assert (abs(inner_products(rows, others) - x @ y.T) < bound).all()
     exact = ((x[:, None] - y[None]) ** 2).sum(-1)
-    assert (abs(squared_distances(rows, others) - exact) < bound).all()
+    assert (
+        abs(squared_distances(rows, squared_norms(rows), others, squared_norms(others)) - exact) < bound
+    ).all()
     to_row = squared_distances_to_row(rows, squared_norms(rows), jnp.int32(2))
     assert (abs(to_row - ((x - x[2]) ** 2).sum(-1)) < bound_to(x, x[2])).all()
 
@@ -72,7 +74,7 @@ def test_a_copy_is_at_distance_zero(d):
 def test_unit_scale_is_a_power_of_two_near_the_longest_row(left, right):
     rows = random_rows()
     rows = Rows(rows.left * left, rows.right * right)
-    scaled = at_unit_scale(rows)
+    scaled = at_unit_scale(rows, jnp.ones(7, bool))
     ratios = np.asarray(scaled.left, np.float64) / np.asarray(rows.left, np.float64)
     assert (ratios == ratios[0, 0]).all()
     assert np.frexp(ratios[0, 0])[0] == 0.5, "not a power of two"
@@ -82,9 +84,17 @@ def test_unit_scale_is_a_power_of_two_near_the_longest_row(left, right):
     assert 1 / 16 < norms.max() < 3 * 5, "each factor has entries below 1, and its largest above 1/2"
 
 
+def test_unit_scale_is_that_of_the_counted_rows():
+    rows = random_rows()
+    outlier = Rows(rows.left.at[4].set(1e30), rows.right.at[4].set(jnp.nan))
+    counted = jnp.arange(7) != 4
+    scaled, plain = at_unit_scale(outlier, counted), at_unit_scale(rows, counted)
+    np.testing.assert_array_equal(scaled.left[counted], plain.left[counted])
+
+
 def test_unit_scale_of_zero_is_zero():
     rows = random_rows()
-    assert (at_unit_scale(Rows(rows.left * 0, rows.right)).left == 0).all()
+    assert (at_unit_scale(Rows(rows.left * 0, rows.right), jnp.ones(7, bool)).left == 0).all()
 
 
 def test_wrong_rows_are_refused():

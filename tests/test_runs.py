@@ -172,16 +172,42 @@ def test_another_configuration_is_refused_and_changes_nothing(tmp_path):
         ("config.json", "{", "config.json is damaged"),
         ("config.json", "[]", "config.json is damaged"),
         ("config.json", "{}", "lacks dataset"),
+        ("config.json", "\xff\xfe", "config.json is damaged"),
+        ("rounds.jsonl", "\xff\xfe", "rounds.jsonl is damaged"),
         ("rounds.jsonl", '{"round": 0', "rounds.jsonl is damaged"),
-        ("rounds.jsonl", '{"round": 1}', "line 1 is not round 0"),
+        ("rounds.jsonl", '{"round": 0, "num_labeled": 1, "test_accuracy": "x"}', "test_accuracy is 'x'"),
+        ("rounds.jsonl", '{"round": 0, "num_labeled": 1, "test_accuracy": 0.5}', "lacks fit_seconds"),
+        ("rounds.jsonl", '{"round": 1, "num_labeled": 1, "test_accuracy": 0.5}', "line 1 is not round 0"),
         ("state.npz", "PK", "state.npz is damaged"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=message):
         run(OPTIONS, tmp_path)
+
+
+@pytest.mark.parametrize("indices", [[1, 2], [10**9] * 7, [0, 0, 1, 2, 3, 4, 5]])
+def test_rows_that_cannot_be_are_refused(tmp_path, indices):
+    run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    lines[1]["indices"] = indices
+    (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError, match="not batches of distinct rows"):
+        run(OPTIONS, tmp_path)
+
+
+def test_a_diverged_network_is_named(tmp_path):
+    with pytest.raises(EnvironmentFailure, match=r"after round 0 are not finite.*smaller --learning-rate"):
+        run(dataclasses.replace(OPTIONS, learning_rate=1e38), tmp_path)
+
+
+def test_leftovers_of_a_killed_write_are_removed(tmp_path):
+    run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
+    (tmp_path / ".rounds.jsonl.0123abcd.tmp").write_text("half")
+    run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
+    assert ".rounds.jsonl.0123abcd.tmp" not in files_of(tmp_path)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
@@ -234,7 +260,8 @@ def test_a_second_process_stops(tmp_path):
         ({"rounds": -1}, "--rounds is -1; it must be at least 0"),
         ({"max_epochs": 0}, "--max-epochs is 0"),
         ({"seed": -1}, "--seed is -1"),
-        ({"seed": 2**32}, "--seed is 4294967296"),
+        ({"seed": 2**31}, "--seed is 2147483648; it must be below"),
+        ({"max_epochs": 3_000_000_000}, "--max-epochs is 3000000000; it must be below"),
         ({"learning_rate": 0.0}, "--learning-rate is 0.0"),
         ({"learning_rate": float("nan")}, "--learning-rate is nan"),
         ({"batch_size": 50}, "need 160 labels; the pool of toy has 57"),
@@ -254,26 +281,47 @@ def test_defaults_are_filled_in():
     assert "first" not in resolve_options(RunOptions("kropt", "margin", 100, 2))
 
 
-def kill_and_resume(tmp_path, delays):
-    """A real run in real processes, killed with signal 9 after each delay and then left to finish."""
+def kill_and_resume(tmp_path, num_rounds_at_death):
+    """A real run in real processes, killed with signal 9 after so many rounds and then left to finish."""
     command = [
-        sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "margin",
+        sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "badge",
         "--max-epochs", "3", "--batch-size", "60", "--rounds", "12", "--learning-rate", "1e-3", "--out",
     ]  # fmt: skip
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
-    for delay in delays:
+    written = tmp_path / "killed" / "rounds.jsonl"
+    rng = np.random.default_rng(0)
+    for num_rounds in num_rounds_at_death:
         with subprocess.Popen([*command, str(tmp_path / "killed")]) as process:
-            time.sleep(delay)
+            while not written.exists() or len(written.read_text().splitlines()) < num_rounds:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.3))
             process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
     subprocess.run([*command, str(tmp_path / "killed")], check=True)
     assert rounds_of(tmp_path / "killed") == rounds_of(tmp_path / "whole")
     assert len(rounds_of(tmp_path / "killed")) == 13
 
 
 def test_kill_9(tmp_path):
-    kill_and_resume(tmp_path, [6.0, 7.0])
+    kill_and_resume(tmp_path, [2, 6])
 
 
 @pytest.mark.slow
 def test_kill_9_many_times(tmp_path):
-    kill_and_resume(tmp_path, np.random.default_rng(0).uniform(2, 12, 20))
+    kill_and_resume(tmp_path, range(1, 10))
+
+
+def test_ctrl_c_in_the_middle_of_a_fit(tmp_path):
+    command = [
+        sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "random",
+        "--initial", "20000", "--batch-size", "60", "--rounds", "2", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "run" / "config.json").exists():
+            time.sleep(0.05)
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        message = process.stderr.read()
+    assert process.returncode == 130
+    assert message.startswith("badge-jax: interrupted; ")
+    assert message.count("\n") == 1

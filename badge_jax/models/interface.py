@@ -20,7 +20,7 @@ class Model(NamedTuple):
 
     init:  (key, x [b, ...]) -> variables, freshly drawn. Any pytree of float arrays. Leaves that the loss does
            not depend on in training (BatchNorm's running averages) get no gradient, and are carried as
-           ``apply`` returns them.
+           ``apply`` returns them (by an optimizer that leaves alone what has none: weight decay would not).
     apply: (variables, x [b, ...], *, mask [b] bool or None, train) -> (logits [b, c], features [b, d],
            variables). Rows where ``mask`` is False are padding and must not influence the others. ``features``
            are the input of the output layer.

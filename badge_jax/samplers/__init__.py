@@ -2,5 +2,6 @@
 
 from badge_jax.samplers.k_center import k_center_greedy
 from badge_jax.samplers.kmeans_plusplus import kmeans_plusplus
+from badge_jax.samplers.lazy_kmeans_plusplus import lazy_kmeans_plusplus
 
-__all__ = ["k_center_greedy", "kmeans_plusplus"]
+__all__ = ["k_center_greedy", "kmeans_plusplus", "lazy_kmeans_plusplus"]

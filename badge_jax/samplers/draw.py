@@ -16,14 +16,11 @@ def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -
     tile:    rows in a tile; None takes max(1024, ⌈√n⌉), or n if that is less
     Returns a scalar int32; a row of weight 0 is never returned; −1 when all weights are 0.
     """
-    n = weights.shape[0]
-    tile = tile or min(n, max(1024, math.isqrt(n - 1) + 1))
-    tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
+    tiles, totals = _in_tiles(weights, tile)
     uniforms = jax.random.uniform(key, (2,))
-    totals = jnp.sum(tiles, axis=1)
     chosen_tile = _invert(uniforms[0], totals)
     row = _invert(uniforms[1], tiles[chosen_tile])
-    return jnp.where(jnp.any(totals > 0), chosen_tile * tile + row, -1).astype(jnp.int32)
+    return jnp.where(jnp.any(totals > 0), chosen_tile * tiles.shape[1] + row, -1).astype(jnp.int32)
 
 
 def draw_available(
@@ -31,11 +28,25 @@ def draw_available(
 ) -> jax.Array:
     """As `draw_index` among the rows that are ``available`` [n] bool; uniform there if their weights are all 0.
 
-    Returns a scalar int32; −1 when no row is available.
+    Returns a scalar int32; −1 when no row is available, or a weight there is not finite.
     """
     masked = jnp.where(available, weights, 0.0)
-    usable = jnp.sum(masked) > 0
-    return draw_index(key, jnp.where(usable, masked, available.astype(weights.dtype)), tile=tile)
+    total = jnp.sum(masked)
+    weights = jnp.where(total > 0, masked, available.astype(weights.dtype))
+    return jnp.where(jnp.isfinite(total), draw_index(key, weights, tile=tile), -1)
+
+
+def _in_tiles(weights: jax.Array, tile: int | None) -> tuple[jax.Array, jax.Array]:
+    """The weights in tiles [t, tile], filled up with 0, and the tiles' sums [t]."""
+    n = weights.shape[0]
+    tile = tile or default_tile(n)
+    tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
+    return tiles, jnp.sum(tiles, axis=1)
+
+
+def default_tile(n: int) -> int:
+    """max(1024, ⌈√n⌉), or n if that is less."""
+    return min(n, max(1024, math.isqrt(n - 1) + 1))
 
 
 def _invert(uniform: jax.Array, weights: jax.Array) -> jax.Array:

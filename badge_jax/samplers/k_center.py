@@ -40,14 +40,11 @@ def k_center_greedy(
     n = rows.left.shape[0]
     check_count(k, n)
     free = availability(available, n)
-    rows = at_unit_scale(rows)
+    centers = jnp.zeros(n, bool) if centers is None else availability(centers, n)
+    rows = at_unit_scale(rows, free | centers)
     norms = squared_norms(rows)
-    if centers is None:
-        nearest, no_centers = jnp.full(n, jnp.inf), jnp.array(True)
-    else:
-        centers = availability(centers, n)
-        free = free & ~centers
-        nearest, no_centers = _nearest_center(rows, centers), ~jnp.any(centers)
+    free = free & ~centers
+    nearest, no_centers = _nearest_center(rows, norms, centers), ~jnp.any(centers)
 
     def choose(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry
@@ -60,7 +57,7 @@ def k_center_greedy(
     return jax.lax.fori_loop(0, k, choose, (jnp.full(k, -1, jnp.int32), nearest, free))[0]
 
 
-def _nearest_center(rows: Rows, centers: jax.Array) -> jax.Array:
+def _nearest_center(rows: Rows, norms: jax.Array, centers: jax.Array) -> jax.Array:
     """Squared distance from every row to the nearest centre: [n] float32, ∞ where there is none.
 
     Centres are taken in blocks, one matrix product each, and only as many blocks as there are centres.
@@ -72,7 +69,8 @@ def _nearest_center(rows: Rows, centers: jax.Array) -> jax.Array:
 
     def fold(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         start, nearest = carry
-        distances = squared_distances(rows, take_rows(rows, jax.lax.dynamic_slice(indices, (start,), (block,))))
+        block_indices = jax.lax.dynamic_slice(indices, (start,), (block,))
+        distances = squared_distances(rows, norms, take_rows(rows, block_indices), norms[block_indices])
         is_center = start + jnp.arange(block) < count
         return start + block, jnp.minimum(nearest, jnp.min(jnp.where(is_center, distances, jnp.inf), axis=1))
 

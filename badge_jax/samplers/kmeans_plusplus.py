@@ -33,16 +33,17 @@ def kmeans_plusplus(
     available: [n] bool, rows that may be chosen (others are neither candidates nor centres); None for all
     first:     the law of the first row: "uniform" (the paper), "max_norm" (the longest; the authors' code),
                "norm" (∝ ‖x‖², as if the origin had been chosen before; used for that one draw only)
-    Returns [k] int32, in the order drawn; −1 for the surplus when fewer than k rows are available.
+    Returns [k] int32, in the order drawn; −1 for the surplus when fewer than k rows are available, and from the
+    first draw that meets a distance that is not finite.
     Raises ValueError for shapes and options that do not fit.
     Source: Arthur and Vassilvitskii 2007; Ash et al., ICLR 2020, appendix A.
     """
     check_rows(rows)
     check_count(k, rows.left.shape[0])
     check_first(first)
-    rows = at_unit_scale(rows)
-    norms = squared_norms(rows)
     free = availability(available, rows.left.shape[0])
+    rows = at_unit_scale(rows, free)
+    norms = squared_norms(rows)
 
     def draw(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry
@@ -50,7 +51,7 @@ def kmeans_plusplus(
         nearest = jnp.minimum(nearest, squared_distances_to_row(rows, norms, index))
         return chosen.at[t].set(index), nearest, free.at[index].set(False)
 
-    index = _draw_first(jax.random.fold_in(key, 0), norms, free, first, _tile)
+    index = draw_first(jax.random.fold_in(key, 0), norms, free, first, tile=_tile)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(index)
     carry = (chosen, squared_distances_to_row(rows, norms, index), free.at[index].set(False))
     return jax.lax.fori_loop(1, k, draw, carry)[0]
@@ -62,7 +63,10 @@ def check_first(first: str) -> None:
         raise ValueError(f"first is {first!r}; wanted one of {', '.join(FIRST_POINTS)}")
 
 
-def _draw_first(key: jax.Array, norms: jax.Array, free: jax.Array, first: str, tile: int | None) -> jax.Array:
+def draw_first(
+    key: jax.Array, norms: jax.Array, free: jax.Array, first: str, *, tile: int | None = None
+) -> jax.Array:
+    """The first row by the law ``first`` among those ``free`` [n] bool: scalar int32, −1 when there is none."""
     if first == "max_norm":
         longest = jnp.argmax(jnp.where(free, norms, -1.0)).astype(jnp.int32)
         return jnp.where(jnp.any(free), longest, -1)

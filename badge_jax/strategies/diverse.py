@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from badge_jax.gradients import gradient_embedding
 from badge_jax.rows import dense_rows
-from badge_jax.samplers import k_center_greedy, kmeans_plusplus
+from badge_jax.samplers import k_center_greedy, lazy_kmeans_plusplus
 from badge_jax.samplers.kmeans_plusplus import check_first
 from badge_jax.strategies.interface import Pool, Strategy, stateless
 
@@ -21,7 +21,7 @@ def badge(*, first: str = "uniform") -> Strategy:
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
         rows = gradient_embedding(pool.logits, pool.features)
-        return kmeans_plusplus(key, rows, k, available=pool.available, first=first)
+        return lazy_kmeans_plusplus(key, rows, k, available=pool.available, first=first)
 
     return stateless(choose)
 

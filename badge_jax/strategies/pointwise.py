@@ -1,7 +1,7 @@
 """Strategies that score every row by itself: the k best available rows, ties to the lower index.
 
-Each score orders rows as its textbook definition does, but is computed so that it does not saturate in
-float32 where the model is sure of itself: a network trained to fit its labels is sure of most of its pool, and
+Each score orders rows as its textbook definition does, but on a log scale, which does not saturate in float32
+where the model is sure of itself: a network trained to fit its labels is sure of most of its pool, and
 a saturated score would fill the batch with ties.
 """
 
@@ -15,18 +15,18 @@ from badge_jax.strategies.interface import Pool, Strategy, stateless
 
 def confidence() -> Strategy:
     """CONF: the rows whose largest class probability is smallest (Wang and Shang 2014)."""
-    return _highest(_doubt)
+    return _highest(_log_odds_of_doubt)
 
 
 def margin() -> Strategy:
     """MARG: the rows with the smallest difference of their two largest class probabilities (Roth and Small
     2006)."""
-    return _highest(lambda logits: -_margin_log_odds(logits))
+    return _highest(lambda logits: -_log_odds_of_margin(logits))
 
 
 def entropy() -> Strategy:
     """ENTROPY: the rows whose class probabilities have the largest entropy Σ p ln 1/p (Wang and Shang 2014)."""
-    return _highest(_entropy)
+    return _highest(_log_entropy)
 
 
 def random() -> Strategy:
@@ -53,34 +53,37 @@ def _highest(score: Callable[[jax.Array], jax.Array]) -> Strategy:
     return stateless(choose)
 
 
-def _relative_to_largest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Differences to each row's largest logit, [n, c], and which entry that is, [n, c] bool."""
-    gaps = logits - jnp.max(logits, axis=1, keepdims=True)
-    return gaps, jnp.arange(logits.shape[1])[None, :] == jnp.argmax(logits, axis=1)[:, None]
+def _log_others(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Differences to each row's largest logit, −∞ at the largest itself [n, c], and ln Σ exp of them [n]."""
+    is_largest = jnp.arange(logits.shape[1])[None, :] == jnp.argmax(logits, axis=1)[:, None]
+    gaps = jnp.where(is_largest, -jnp.inf, logits - jnp.max(logits, axis=1, keepdims=True))
+    return gaps, jax.nn.logsumexp(gaps, axis=1)
 
 
-def _doubt(logits: jax.Array) -> jax.Array:
-    """1 − max p, as the sum of the other probabilities: [n] from [n, c]."""
-    gaps, is_largest = _relative_to_largest(logits)
-    others = jnp.sum(jnp.where(is_largest, 0.0, jnp.exp(gaps)), axis=1)
-    return others / (1 + others)
+def _log_odds_of_doubt(logits: jax.Array) -> jax.Array:
+    """ln((1 − max p) / max p): falls as max p rises. [n] from [n, c]."""
+    return _log_others(logits)[1]
 
 
-def _margin_log_odds(logits: jax.Array) -> jax.Array:
-    """ln(m / (1 − m)) for the margin m = p₁ − p₂: rises with m and saturates at neither end. [n] from [n, c].
+def _log_odds_of_margin(logits: jax.Array) -> jax.Array:
+    """ln(m / (1 − m)) for the margin m = p₁ − p₂: rises with m. [n] from [n, c].
 
     With g = logit₂ − logit₁ and s = Σ of exp(gap) over all but the largest, m ∝ 1 − e^g and 1 − m ∝ s + e^g.
     """
-    gaps, is_largest = _relative_to_largest(logits)
-    others = jnp.where(is_largest, -jnp.inf, gaps)
-    second = jnp.max(others, axis=1)
-    return jnp.log(-jnp.expm1(second)) - jnp.log(jnp.sum(jnp.exp(others), axis=1) + jnp.exp(second))
+    gaps, log_others = _log_others(logits)
+    second = jnp.max(gaps, axis=1)
+    return jnp.log(-jnp.expm1(second)) - jnp.logaddexp(log_others, second)
 
 
-def _entropy(logits: jax.Array) -> jax.Array:
-    """Σ p ln 1/p with 0 ln 0 = 0: [n] from [n, c], as ln Σ e^gap − Σ p·gap, where no term is negative."""
-    gaps, is_largest = _relative_to_largest(logits)
-    weights = jnp.where(is_largest, 0.0, jnp.exp(gaps))
-    others = jnp.sum(weights, axis=1)
-    finite_gaps = jnp.where(weights > 0, gaps, 0.0)
-    return jnp.log1p(others) - jnp.sum(weights * finite_gaps, axis=1) / (1 + others)
+def _log_entropy(logits: jax.Array) -> jax.Array:
+    """ln Σ p ln 1/p with 0 ln 0 = 0: [n] from [n, c].
+
+    With L = ln Σ e^gap over all classes, −ln p is L for the largest and L − gap for another, never negative.
+    """
+    gaps, log_others = _log_others(logits)
+    log_sum = jax.nn.softplus(log_others)
+    # ln L, where L = ln(1 + s) is s itself once s is tiny
+    log_log_sum = jnp.where(log_others < -15, log_others, jnp.log(log_sum))
+    finite_gaps = jnp.where(gaps > -jnp.inf, gaps, 0.0)
+    others = jnp.where(gaps > -jnp.inf, gaps + jnp.log(log_sum[:, None] - finite_gaps), -jnp.inf)
+    return jnp.logaddexp(jax.nn.logsumexp(others, axis=1), log_log_sum) - log_sum

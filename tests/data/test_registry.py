@@ -54,7 +54,7 @@ def test_is_kept_in_the_cache(name, cache, monkeypatch):
     assert first.classes == second.classes
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "short"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "header", "empty", "text", "short"])
 def test_a_damaged_cache_file_is_made_again_with_one_line(cache, caplog, damage):
     whole = fetch_table("kropt")
     (path,) = cache.iterdir()
@@ -63,6 +63,8 @@ def test_a_damaged_cache_file_is_made_again_with_one_line(cache, caplog, damage)
         content = content[: len(content) // 2]
     if damage == "flipped":
         content[2000] ^= 255
+    if damage == "header":
+        content[content.index(b"NUMPY") + 10] ^= 255
     if damage == "empty":
         content = b""
     if damage == "text":

@@ -1,12 +1,33 @@
+"""The two seeders, `kmeans_plusplus` and `lazy_kmeans_plusplus`, against one law and one contract."""
+
+import functools
+import sys
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import chi_square_p, kmeans_plusplus_law
+from scipy import stats
 
-from badge_jax import Rows, dense_rows, kmeans_plusplus
+from badge_jax import Rows, dense_rows, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax.rows import squared_distances, squared_norms, take_rows
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
+from badge_jax.samplers.lazy_kmeans_plusplus import Plan
 
+# sizes so small that on six rows every path is taken: two tiles of the fold overlap, blocks are padded, batches
+# are rejected and broken off; FOLDING folds after every batch with a pick, PENDING never does
+FOLDING = Plan(tile=4, block=2, proposals=3, draw_tile=2, capacity=3, pass_cost=0, batch_cost=0)
+PENDING = Plan(tile=4, block=2, proposals=2, draw_tile=4, capacity=512, pass_cost=10**6, batch_cost=0)
+SEEDERS = {
+    "incremental": kmeans_plusplus,
+    "incremental, small tiles": partial(kmeans_plusplus, _tile=2),
+    "lazy": lazy_kmeans_plusplus,
+    "lazy, folding": partial(lazy_kmeans_plusplus, _plan=FOLDING),
+    "lazy, pending": partial(lazy_kmeans_plusplus, _plan=PENDING),
+}
+lazy_module = sys.modules[Plan.__module__]  # the function of the same name hides it in the package
 MASK = np.array([True, True, False, True, True, True])
 
 
@@ -19,28 +40,38 @@ def asymmetric_rows(kind):
     return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
 
 
-def draws_of(rows, k, num, *, available=None, first="uniform", tile=None):
-    """``num`` draws [num, k]. Rows and mask are arguments of the jit: XLA would fold constants for seconds."""
+@pytest.fixture(params=["incremental", "lazy", "lazy, folding"])
+def seeder(request):
+    return SEEDERS[request.param]
+
+
+@functools.cache
+def drawer(seeder, k, first):
+    """Rows and mask are arguments of the jit: XLA would fold constants for seconds."""
 
     @jax.jit
     def draw_all(keys, rows, available):
-        return jax.vmap(
-            lambda key: kmeans_plusplus(key, rows, k, available=available, first=first, _tile=tile)
-        )(keys)
+        return jax.vmap(lambda key: seeder(key, rows, k, available=available, first=first))(keys)
 
-    available = np.ones(len(rows.left), bool) if available is None else available
-    return np.asarray(draw_all(jax.random.split(jax.random.key(0), num), rows, jnp.asarray(available)))
+    return draw_all
 
 
-@pytest.mark.parametrize("tile", [2, None])
+def draws_of(seeder, rows, k, num, *, available=None, first="uniform"):
+    """``num`` draws: [num, k]."""
+    available = jnp.asarray(np.ones(len(rows.left), bool) if available is None else available)
+    return np.asarray(drawer(seeder, k, first)(jax.random.split(jax.random.key(0), num), rows, available))
+
+
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
 @pytest.mark.parametrize("kind", ["dense", "factored"])
 @pytest.mark.parametrize("first", FIRST_POINTS)
-def test_law(first, kind, mask, tile):
+@pytest.mark.parametrize("name", SEEDERS)
+def test_law(name, first, kind, mask):
+    seeder = SEEDERS[name]
     rows = asymmetric_rows(kind)
     law = kmeans_plusplus_law(rows.to_dense(), 3, available=mask, first=first)
     assert sum(law.values()) == pytest.approx(1)
-    draws = draws_of(rows, 3, 100_000, available=mask, first=first, tile=tile)
+    draws = draws_of(seeder, rows, 3, 100_000, available=mask, first=first)
     assert chi_square_p(draws, law) > 1e-4
 
 
@@ -71,18 +102,17 @@ def test_the_law_test_has_teeth(slip):
     assert chi_square_p(draws, law) < 1e-4
 
 
-@pytest.mark.parametrize("tile", [2, None])
-def test_copies_are_drawn_uniformly_once_every_distinct_row_is_chosen(tile):
+def test_copies_are_drawn_uniformly_once_every_distinct_row_is_chosen(seeder):
     base = asymmetric_rows("factored")
     rows = jax.tree.map(lambda a: a[jnp.array([0, 1, 1, 1, 0])], base)
-    draws = draws_of(rows, 4, 50_000, tile=tile)
+    draws = draws_of(seeder, rows, 4, 50_000)
     points = np.asarray(base.to_dense(), np.float64)[[0, 1, 1, 1, 0]]
     assert chi_square_p(draws, kmeans_plusplus_law(points, 4)) > 1e-4
 
 
 @pytest.mark.parametrize("first", FIRST_POINTS)
 @pytest.mark.parametrize("rows", ["zeros", "copies", "distinct", "tiny", "mixed_scales"])
-def test_never_a_repeat_and_never_unavailable(rows, first):
+def test_never_a_repeat_and_never_unavailable(seeder, rows, first):
     n = 40
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(n, 3)), rng.normal(size=(n, 5))
@@ -95,23 +125,43 @@ def test_never_a_repeat_and_never_unavailable(rows, first):
     if rows == "mixed_scales":
         left *= 10.0 ** rng.uniform(-12, 3, size=(n, 1))
     pool = Rows(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
-    available = rng.random(n) < 0.6
-    draws = draws_of(pool, int(available.sum()), 50, available=available, first=first, tile=8)
+    available = np.random.default_rng(1).random(n) < 0.6
+    draws = draws_of(seeder, pool, int(available.sum()), 20, available=available, first=first)
     for picks in draws:
         assert sorted(picks) == np.flatnonzero(available).tolist()
 
 
-def test_tiny_norms_keep_the_law():
+def test_tiny_norms_keep_the_law(seeder):
     """Gradient norms of 1e-30 have squares that float32 cannot hold."""
     rows = asymmetric_rows("factored")
     tiny = Rows(rows.left * 1e-30, rows.right)
     law = kmeans_plusplus_law(rows.to_dense(), 3)
-    assert chi_square_p(draws_of(tiny, 3, 50_000), law) > 1e-4
+    assert chi_square_p(draws_of(seeder, tiny, 3, 50_000), law) > 1e-4
 
 
-def test_surplus_is_minus_one():
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_scale_of_dense_rows_keeps_the_law(seeder, scale):
+    rows = asymmetric_rows("dense")
+    law = kmeans_plusplus_law(rows.to_dense(), 3)
+    assert chi_square_p(draws_of(seeder, rows._replace(right=rows.right * scale), 3, 50_000), law) > 1e-4
+
+
+def test_rows_that_are_not_available_have_no_influence(seeder):
+    rows = asymmetric_rows("factored")
+    wild = Rows(rows.left.at[2].set(1e30), rows.right.at[2].set(jnp.nan))
+    law = kmeans_plusplus_law(rows.to_dense(), 3, available=MASK)
+    assert chi_square_p(draws_of(seeder, wild, 3, 50_000, available=MASK), law) > 1e-4
+
+
+def test_rows_that_are_not_finite_are_not_passed_off_as_a_law(seeder):
+    rows = asymmetric_rows("factored")
+    broken = Rows(rows.left, rows.right.at[2].set(jnp.nan))
+    assert seeder(jax.random.key(0), broken, 4).tolist()[1:] == [-1, -1, -1]
+
+
+def test_surplus_is_minus_one(seeder):
     available = jnp.array([False, True, False, False, True, False])
-    picks = kmeans_plusplus(jax.random.key(0), asymmetric_rows("dense"), 4, available=available)
+    picks = seeder(jax.random.key(0), asymmetric_rows("dense"), 4, available=available)
     assert sorted(picks.tolist()) == [-1, -1, 1, 4]
     for first in FIRST_POINTS:
         none = kmeans_plusplus(
@@ -120,58 +170,143 @@ def test_surplus_is_minus_one():
         assert none.tolist() == [-1, -1]
 
 
-def test_no_mask_is_a_mask_of_all():
+def test_no_mask_is_a_mask_of_all(seeder):
     rows, key = asymmetric_rows("factored"), jax.random.key(9)
-    masked = kmeans_plusplus(key, rows, 4, available=jnp.ones(6, bool))
-    assert kmeans_plusplus(key, rows, 4).tolist() == masked.tolist()
+    masked = seeder(key, rows, 4, available=jnp.ones(6, bool))
+    assert seeder(key, rows, 4).tolist() == masked.tolist()
 
 
-def test_one_point():
-    assert kmeans_plusplus(jax.random.key(0), dense_rows(jnp.ones((1, 3))), 1).tolist() == [0]
+@pytest.mark.parametrize("seeder", [kmeans_plusplus, lazy_kmeans_plusplus])
+def test_one_point(seeder):
+    assert seeder(jax.random.key(0), dense_rows(jnp.ones((1, 3))), 1).tolist() == [0]
 
 
 @pytest.mark.parametrize("first", FIRST_POINTS)
-def test_prefix(first):
+def test_prefix(seeder, first):
     rng = np.random.default_rng(1)
     rows = dense_rows(jnp.asarray(rng.normal(size=(300, 6)), jnp.float32))
     key = jax.random.key(3)
-    longest = kmeans_plusplus(key, rows, 50, first=first).tolist()
+    longest = seeder(key, rows, 50, first=first).tolist()
     for j in (1, 2, 17):
-        assert kmeans_plusplus(key, rows, j, first=first).tolist() == longest[:j]
+        assert seeder(key, rows, j, first=first).tolist() == longest[:j]
 
 
-def test_inside_the_users_transformations():
+def test_inside_the_users_transformations(seeder):
     rows, keys = asymmetric_rows("factored"), jax.random.split(jax.random.key(0), 2)
-    plain = [kmeans_plusplus(key, rows, 3).tolist() for key in keys]
+    plain = [seeder(key, rows, 3).tolist() for key in keys]
     with jax.disable_jit():
-        eager = [kmeans_plusplus(key, rows, 3).tolist() for key in keys]
-    jitted = jax.jit(lambda key, rows: kmeans_plusplus(key, rows, 3))
-    _, scanned = jax.lax.scan(lambda _, key: (None, kmeans_plusplus(key, rows, 3)), None, keys)
+        eager = [seeder(key, rows, 3).tolist() for key in keys]
+    jitted = jax.jit(lambda key, rows: seeder(key, rows, 3))
+    _, scanned = jax.lax.scan(lambda _, key: (None, seeder(key, rows, 3)), None, keys)
     assert eager == plain
     assert [jitted(key, rows).tolist() for key in keys] == plain
-    assert jax.vmap(lambda key: kmeans_plusplus(key, rows, 3))(keys).tolist() == plain
+    assert jax.vmap(lambda key: seeder(key, rows, 3))(keys).tolist() == plain
     assert scanned.tolist() == plain
 
 
-def test_one_compilation_for_every_mask_and_key(compilations):
+def test_one_compilation_for_every_mask_and_key(seeder, compilations):
     rows = dense_rows(jnp.arange(33, dtype=jnp.float32).reshape(11, 3))
     masks = [jnp.arange(11) != i for i in range(3)]
     keys = [jax.random.key(i) for i in range(3)]
-    kmeans_plusplus(keys[0], rows, 4, available=masks[0]).block_until_ready()
+    seeder(keys[0], rows, 4, available=masks[0]).block_until_ready()
     compilations.clear()
     for key, mask in zip(keys, masks, strict=True):
-        kmeans_plusplus(key, rows, 4, available=mask).block_until_ready()
+        seeder(key, rows, 4, available=mask).block_until_ready()
     assert compilations == []
 
 
-def test_wrong_arguments_are_refused():
+def test_wrong_arguments_are_refused(seeder):
     key, rows = jax.random.key(0), asymmetric_rows("dense")
     for k in (0, -1, 7):
         with pytest.raises(ValueError, match=rf"k = {k} rows asked of a pool of 6; wanted 1 to 6"):
-            kmeans_plusplus(key, rows, k)
+            seeder(key, rows, k)
     with pytest.raises(ValueError, match="first is 'greedy'; wanted one of uniform, max_norm, norm"):
-        kmeans_plusplus(key, rows, 2, first="greedy")
+        seeder(key, rows, 2, first="greedy")
     with pytest.raises(ValueError, match=r"available is bool of shape \(5,\); wanted bool of shape \(6,\)"):
-        kmeans_plusplus(key, rows, 2, available=jnp.ones(5, bool))
+        seeder(key, rows, 2, available=jnp.ones(5, bool))
     with pytest.raises(ValueError, match="available is int32"):
-        kmeans_plusplus(key, rows, 2, available=jnp.ones(6, jnp.int32))
+        seeder(key, rows, 2, available=jnp.ones(6, jnp.int32))
+
+
+def test_four_picks_by_the_lazy_seeder():
+    """Long enough for a fold, then pending centres, then another fold."""
+    rows = asymmetric_rows("factored")
+    law = kmeans_plusplus_law(rows.to_dense(), 4)
+    for plan in (FOLDING, FOLDING._replace(capacity=4), PENDING):
+        draws = draws_of(partial(lazy_kmeans_plusplus, _plan=plan), rows, 4, 100_000)
+        assert chi_square_p(draws, law) > 1e-4
+
+
+@pytest.mark.parametrize("mutant", ["acceptance without the pending centres", "inexact bound taken for D²"])
+def test_the_lazy_law_test_has_teeth(monkeypatch, mutant):
+    if mutant == "inexact bound taken for D²":
+        exact = lazy_module.squared_distances_to_row
+
+        def inexact(rows, norms, index):
+            return exact(rows, norms, index) * (1 + 0.1 * (jnp.arange(len(norms)) % 3))
+
+        monkeypatch.setattr(lazy_module, "squared_distances_to_row", inexact)
+    else:
+        monkeypatch.setattr(lazy_module, "_nearest_pending", lambda state, rows, norms, start, plan: start)
+    rows = asymmetric_rows("factored")
+    law = kmeans_plusplus_law(rows.to_dense(), 3)
+    jax.clear_caches()
+    drawer.cache_clear()
+    draws = draws_of(SEEDERS["lazy, pending"], rows, 3, 100_000)
+    jax.clear_caches()
+    drawer.cache_clear()
+    assert chi_square_p(draws, law) < 1e-4
+
+
+def random_pool(n, seed=0):
+    """Long-tailed gradient-like rows."""
+    rng = np.random.default_rng(seed)
+    left = rng.normal(size=(n, 4)) * rng.lognormal(sigma=1.5, size=(n, 1))
+    return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(rng.normal(size=(n, 8)), jnp.float32))
+
+
+def statistic_of(seeder, statistic, rows, k, num, seed):
+    keys = jax.random.split(jax.random.key(seed), num)
+
+    @jax.jit
+    def draw_all(keys, rows):
+        return jax.lax.map(lambda key: statistic(rows, seeder(key, rows, k)), keys, batch_size=250)
+
+    return np.asarray(draw_all(keys, rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", ["lazy", "lazy, folding"])
+def test_order_of_long_batches(lazy):
+    """20,000 batches of 50 from 2,000 rows: Σ t·ln‖x_t‖, which weighs late picks more, has one distribution."""
+
+    def late_norms(rows, picks):
+        return jnp.sum(jnp.arange(50) * jnp.log(squared_norms(take_rows(rows, picks))))
+
+    rows, seeder = random_pool(2000), SEEDERS[lazy]
+    if lazy == "lazy, folding":
+        plan = Plan(tile=700, block=16, proposals=16, draw_tile=64, capacity=24, pass_cost=0, batch_cost=0)
+        seeder = partial(lazy_kmeans_plusplus, _plan=plan)
+    ours = statistic_of(seeder, late_norms, rows, 50, 20_000, 1)
+    reference = statistic_of(kmeans_plusplus, late_norms, rows, 50, 20_000, 2)
+    assert stats.ks_2samp(ours, reference).pvalue > 1e-4
+
+
+@pytest.mark.slow
+def test_potential_of_large_batches():
+    """Φ after 100 picks from 20,000 rows has one distribution under both seeders."""
+
+    def potential(rows, picks):
+        centers = take_rows(rows, picks)
+        distances = squared_distances(rows, squared_norms(rows), centers, squared_norms(centers))
+        return jnp.sum(jnp.min(distances, axis=1))
+
+    rows = random_pool(20_000)
+    ours, reference = (
+        [
+            float(jax.jit(potential)(rows, seeder(jax.random.key(seed), rows, 100)))
+            for seed in range(first, first + 400)
+        ]
+        for seeder, first in ((lazy_kmeans_plusplus, 0), (kmeans_plusplus, 1000))
+    )
+    assert stats.ks_2samp(ours, reference).pvalue > 1e-4

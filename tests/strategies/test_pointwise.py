@@ -43,8 +43,8 @@ def test_order_is_that_of_the_textbook_score(name, spread):
 
 @pytest.mark.parametrize("name", ["confidence", "margin", "entropy"])
 def test_confident_rows_are_told_apart(name):
-    """1 − max p is 1e-9 to 1e-30 here: in float32 every max p is 1."""
-    gaps = np.random.default_rng(2).permutation(np.linspace(20, 70, 80))
+    """1 − max p is 1e-9 to 1e-130 here: in float32 every max p is 1."""
+    gaps = np.random.default_rng(2).permutation(np.linspace(20, 300, 80))
     logits = np.stack([gaps, np.zeros(80), np.full(80, -1.0)], axis=1)
     assert picks_of(name, logits, 80) == np.argsort(gaps).tolist()
 
