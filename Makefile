@@ -9,10 +9,10 @@ demo: .venv/.demo
 	$(BIN)/python experiments/demo.py
 
 test: .venv/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
 
 test-all: .venv/.peers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: .venv/.test
 	$(BIN)/ruff check .
