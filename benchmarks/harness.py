@@ -94,17 +94,18 @@ def compare(
 
 
 def publish(name: str, records: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Prints the table, and writes it and the JSON lines to the results folder unless this is a quick look."""
-    table = markdown_table(records)
-    print(table)
+    """Writes the table and the JSON lines to the results folder, unless this is a quick look, and prints the
+    rows of the last benchmark."""
+    latest = [record for record in records if record["benchmark"] == records[-1]["benchmark"]]
+    print(markdown_table(latest), flush=True)
     if options.quick:
         print("\n(a quick look: nothing written)")
         return
     options.out.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (options.out / f"{name}.jsonl").write_text(lines)
-    (options.out / f"{name}.md").write_text(table + "\n")
-    print(f"\n{options.out / name}.jsonl\n{options.out / name}.md")
+    (options.out / f"{name}.md").write_text(markdown_table(records) + "\n")
+    print(f"\n{options.out / name}.jsonl\n{options.out / name}.md\n", flush=True)
 
 
 def markdown_table(records: list[dict[str, Any]]) -> str:

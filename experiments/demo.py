@@ -4,7 +4,8 @@
 
 Trains the paper's perceptron on kropt (OpenML 184, rebuilt from the rules of chess) with 100 random labels
 and four queries of 1,000, at learning rate 1e-3, with which one-hot kropt fits in about 100 epochs. Prints
-the accuracies and where the picture is. Runs already finished in runs/demo are not run again.
+the accuracies and where the picture is. Runs already finished in runs/demo are not run again. About a minute
+and a half on 2 CPU cores; expect 60 to 65 % at 4,100 labels from all three.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and its commands exist."""
+"""The README's Python runs as it stands, and it names every strategy."""
 
 import re
 from pathlib import Path
