@@ -25,7 +25,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def compilations(monkeypatch):
+def compilations():
     """A list that grows by one with every XLA compilation."""
     from jax._src import monitoring
 

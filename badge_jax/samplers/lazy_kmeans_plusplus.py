@@ -217,7 +217,7 @@ def accept(
     # Φ = 0: all distances count as infinite, so that the bound alone decides
     nearest, among = (jnp.where(state.is_flat, jnp.inf, distances) for distances in (nearest, among))
     nearest = jnp.minimum(nearest, bound)
-    nearest = jnp.where(_is_pending(state, proposals.indices, plan), 0.0, nearest)
+    nearest = jnp.where(_is_pending(state, proposals.indices), 0.0, nearest)
     among = jnp.where(proposals.indices[:, None] == proposals.indices[None, :], 0.0, among)
     # D² only falls within a batch, so a proposal turned down now is turned down for good
     is_open = thresholds < nearest
@@ -263,7 +263,7 @@ def is_fold_due(state: Seeding, n: int, plan: Plan) -> jax.Array:
 
 def fold_tile(state: Seeding, rows: Rows, norms: jax.Array, bound: jax.Array, plan: Plan) -> jax.Array:
     """The bound of one tile of rows after its pending centres: min(U, squared distances), [tile] float32."""
-    return jnp.minimum(bound, _nearest_pending(state, rows, norms, bound, plan))
+    return _nearest_pending(state, rows, norms, bound, plan)
 
 
 def finish_fold(state: Seeding, bound: jax.Array, free: jax.Array, plan: Plan) -> Seeding:
@@ -325,7 +325,7 @@ def _nearest_pending(state: Seeding, rows: Rows, norms: jax.Array, start: jax.Ar
     return jax.lax.fori_loop(0, num_blocks, nearer, start)
 
 
-def _is_pending(state: Seeding, indices: jax.Array, plan: Plan) -> jax.Array:
+def _is_pending(state: Seeding, indices: jax.Array) -> jax.Array:
     """Which of ``indices`` [m] are pending centres: [m] bool."""
     is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
     return jnp.isin(indices, jnp.where(is_center, state.pending_indices, -1))
