@@ -64,8 +64,26 @@ def inner_products(rows: Rows, others: Rows) -> jax.Array:
     return left * jnp.dot(rows.right, others.right.T, precision=HIGHEST)
 
 
-def squared_distances(rows: Rows, norms: jax.Array, others: Rows, other_norms: jax.Array) -> jax.Array:
-    """Squared distance from every row x to every other y, 0 within rounding of a copy: [n, m] float32.
+class Centers(NamedTuple):
+    """Rows to which distances are taken.
+
+    rows:  `Rows` [m]
+    norms: [m] float32, their squared norms
+    own:   [m] float32, their inner products with themselves, out of a matrix product
+    """
+
+    rows: Rows
+    norms: jax.Array
+    own: jax.Array
+
+
+def as_centers(rows: Rows) -> Centers:
+    """``rows`` [m] as `Centers`, at the cost of m² inner products."""
+    return Centers(rows, squared_norms(rows), jnp.diagonal(inner_products(rows, rows)))
+
+
+def squared_distances(rows: Rows, norms: jax.Array, centers: Centers) -> jax.Array:
+    """Squared distance from every row x to every centre y, 0 within rounding of a copy: [n, m] float32.
 
     ‖x‖² + ‖y‖² − 2⟨x, y⟩ (Zhang et al. 2023, arXiv 2306.09910, appendix D), computed as
     (‖x‖² − ‖y‖²) + 2(⟨y, y⟩ − ⟨x, y⟩): the same number, but each bracket subtracts two that were computed in
@@ -73,10 +91,10 @@ def squared_distances(rows: Rows, norms: jax.Array, others: Rows, other_norms: j
     formula leaves ten; what is below two counts as 0, so that a pool of copies has distances of 0 and not of
     rounding errors.
 
-    norms, other_norms: [n] and [m] float32, `squared_norms` of the two
+    norms: [n] float32, `squared_norms` of the rows
     """
-    own = jnp.diagonal(inner_products(others, others))
-    return _from_inner(norms[:, None], other_norms[None, :], inner_products(rows, others), own[None, :])
+    inner = inner_products(rows, centers.rows)
+    return _from_inner(norms[:, None], centers.norms[None, :], inner, centers.own[None, :])
 
 
 def squared_distances_to_row(rows: Rows, norms: jax.Array, index: jax.Array) -> jax.Array:

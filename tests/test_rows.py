@@ -5,6 +5,7 @@ import pytest
 
 from badge_jax import Rows, dense_rows
 from badge_jax.rows import (
+    as_centers,
     at_unit_scale,
     check_rows,
     inner_products,
@@ -42,9 +43,7 @@ def test_geometry_equals_that_of_the_dense_rows():
     np.testing.assert_allclose(squared_norms(rows), (x**2).sum(1), rtol=16 * EPSILON)
     assert (abs(inner_products(rows, others) - x @ y.T) < bound).all()
     exact = ((x[:, None] - y[None]) ** 2).sum(-1)
-    assert (
-        abs(squared_distances(rows, squared_norms(rows), others, squared_norms(others)) - exact) < bound
-    ).all()
+    assert (abs(squared_distances(rows, squared_norms(rows), as_centers(others)) - exact) < bound).all()
     to_row = squared_distances_to_row(rows, squared_norms(rows), jnp.int32(2))
     assert (abs(to_row - ((x - x[2]) ** 2).sum(-1)) < bound_to(x, x[2])).all()
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from badge_jax.rows import (
     Rows,
+    as_centers,
     at_unit_scale,
     check_rows,
     squared_distances,
@@ -70,7 +71,7 @@ def _nearest_center(rows: Rows, norms: jax.Array, centers: jax.Array) -> jax.Arr
     def fold(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         start, nearest = carry
         block_indices = jax.lax.dynamic_slice(indices, (start,), (block,))
-        distances = squared_distances(rows, norms, take_rows(rows, block_indices), norms[block_indices])
+        distances = squared_distances(rows, norms, as_centers(take_rows(rows, block_indices)))
         is_center = start + jnp.arange(block) < count
         return start + block, jnp.minimum(nearest, jnp.min(jnp.where(is_center, distances, jnp.inf), axis=1))
 

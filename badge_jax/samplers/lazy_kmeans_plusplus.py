@@ -8,7 +8,10 @@ start, and again only when so many proposals are rejected that folding the pendi
 
 Why the law is exact: P(X = x and accepted) = U(x)/ΣU · D²(x)/U(x) = D²(x)/ΣU, so P(x | accepted) = D²(x)/Φ.
 Proposals are drawn in batches, processed in order, and what is left of a batch is thrown away when the last
-pick is made; when to fold follows from counts of processed proposals alone.
+pick is made; when to fold follows from processed proposals alone.
+
+A fold takes the rows in order of their norms, a tile at a time, and leaves out the centres whose norms are so
+far from the tile's that they cannot lower its bounds: ‖x − c‖ ≥ |‖x‖ − ‖c‖|.
 
 The idea of block proposals with rejection is that of accelerated RPCholesky (Epperly, Tropp and Webber 2024,
 arXiv 2410.03969); rejection for k-means++ appears in Cohen-Addad et al. 2020 (arXiv 2012.11891) and Shah et al.
@@ -25,7 +28,9 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
+    Centers,
     Rows,
+    as_centers,
     at_unit_scale,
     check_rows,
     squared_distances,
@@ -44,21 +49,36 @@ class Plan(NamedTuple):
     """Sizes that depend on (n, c, d) only.
 
     tile:      rows folded at a time
-    block:     pending centres in one matrix product
+    fold_block, test_block: pending centres in one matrix product, when folded and when tested against
     proposals: proposals drawn at a time
     draw_tile: rows in a tile of the two-level draw
     capacity:  pending centres kept at most; a fold is forced before more
-    pass_cost, batch_cost: what a pass over the pool and a proposal cost besides their distances, in
-               distances to one centre
+    sample:    rows by which the work of a fold is estimated
+    pass_cost, batch_cost: what a row of a fold and a proposal cost besides their distances, in distances to
+               one centre
     """
 
     tile: int
-    block: int
+    fold_block: int
+    test_block: int
     proposals: int
     draw_tile: int
     capacity: int
-    pass_cost: int = 12
+    sample: int
+    pass_cost: int = 64
     batch_cost: int = 1000
+
+
+class Extents(NamedTuple):
+    """What tells which centres can matter to the rows of a tile.
+
+    shortest, longest: [tiles] float32, least and greatest norm of its rows
+    highest:           [tiles] float32, the greatest bound U of its rows
+    """
+
+    shortest: jax.Array
+    longest: jax.Array
+    highest: jax.Array
 
 
 class Seeding(NamedTuple):
@@ -69,12 +89,13 @@ class Seeding(NamedTuple):
     bound:           [n] float32, U; 0 for rows that are not available or folded
     running:         [tiles, draw_tile] float32, cumulative sums of U inside each tile of the draw
     totals:          [tiles] float32, cumulative sums of the tiles' sums
-    pending:         `Rows` of the centres chosen since the last fold, padded
-    pending_norms:   [p] float32, their squared norms
+    pending:         `Centers` [p] chosen since the last fold, padded
     pending_indices: [p] int32, their row numbers
     num_pending:     scalar int32
     num_batches:     scalar int32, batches of proposals processed
-    spent:           scalar float32, cost of the batches since the last fold
+    spent:           scalar float32, distances computed for proposals since the last fold
+    extents:         `Extents` of equal parts of the pool, or of a sample of it, as of the last fold
+    to_fold:         scalar float32, distances that folding would compute, by the extents
     is_flat:         scalar bool, Φ = 0: the bound is 1 for every row that may still be drawn
     """
 
@@ -83,12 +104,13 @@ class Seeding(NamedTuple):
     bound: jax.Array
     running: jax.Array
     totals: jax.Array
-    pending: Rows
-    pending_norms: jax.Array
+    pending: Centers
     pending_indices: jax.Array
     num_pending: jax.Array
     num_batches: jax.Array
     spent: jax.Array
+    extents: Extents
+    to_fold: jax.Array
     is_flat: jax.Array
 
 
@@ -102,11 +124,13 @@ class Proposals(NamedTuple):
 def make_plan(n: int, c: int, d: int) -> Plan:
     """The sizes for n rows of c·d."""
     return Plan(
-        tile=min(n, 4096),
-        block=min(n, 128),
+        tile=min(n, 1024),
+        fold_block=min(n, 64),
+        test_block=min(n, 256),
         proposals=min(n, 256),
         draw_tile=default_tile(n),
         capacity=max(512, _PENDING_ENTRIES // (c + d)),
+        sample=min(n, 512),
     )
 
 
@@ -151,32 +175,35 @@ def lazy_kmeans_plusplus(
 
     def test_batch(state: Seeding) -> Seeding:
         proposals = propose(jax.random.fold_in(key, 1 + state.num_batches), state, plan)
-        candidates = take_rows(rows, proposals.indices)
-        return accept(state, proposals, candidates, norms[proposals.indices], wanted, plan)
+        return accept(state, proposals, take_rows(rows, proposals.indices), wanted, plan)
 
-    def fold(state: Seeding) -> Seeding:
-        # nothing to fold into once the picks are complete, nor when every distance is 0 already
-        num_tiles = jnp.where(is_unfinished(state) & ~state.is_flat, -(-n // plan.tile), 0)
+    def fold(state: Seeding) -> jax.Array:
+        order = jnp.argsort(norms)
 
         def fold_one(tile: jax.Array, bound: jax.Array) -> jax.Array:
-            start = jnp.minimum(tile * plan.tile, n - plan.tile)
-            tile_rows, tile_norms, tile_bound = jax.tree.map(
-                lambda a: jax.lax.dynamic_slice_in_dim(a, start, plan.tile), (rows, norms, bound)
+            indices = jax.lax.dynamic_slice_in_dim(
+                order, jnp.minimum(tile * plan.tile, n - plan.tile), plan.tile
             )
-            tile_bound = fold_tile(state, tile_rows, tile_norms, tile_bound, plan)
-            return jax.lax.dynamic_update_slice_in_dim(bound, tile_bound, start, 0)
+            tile_norms, tile_bound = norms[indices], bound[indices]
+            tile_bound = jax.lax.cond(
+                jnp.any(centers_that_matter(state, extent_of(tile_norms, tile_bound))),
+                lambda: fold_tile(state, take_rows(rows, indices), tile_norms, tile_bound, plan),
+                lambda: tile_bound,
+            )
+            return bound.at[indices].set(tile_bound)
 
-        bound = jax.lax.fori_loop(0, num_tiles, fold_one, state.bound)
-        return finish_fold(state, bound, free, plan)
+        return jax.lax.fori_loop(0, -(-n // plan.tile), fold_one, state.bound)
 
-    def run_until_fold(state: Seeding) -> Seeding:
-        return fold(
-            jax.lax.while_loop(lambda s: is_unfinished(s) & ~is_fold_due(s, n, plan), test_batch, state)
-        )
+    def run_and_fold(state: Seeding) -> Seeding:
+        state = finish_fold(state, free, sample_extents(norms, state.bound, plan), plan)
+        state = jax.lax.while_loop(lambda s: is_unfinished(s) & ~is_fold_due(s, n, plan), test_batch, state)
+        # nothing to fold for once the picks are complete, nor when every distance is 0 already
+        is_useful = is_unfinished(state) & ~state.is_flat
+        return state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
 
     index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
-    state = _start(rows, norms, index, free, k, plan)
-    state = jax.lax.while_loop(is_unfinished, run_until_fold, state)
+    state = _start(rows, norms, index, k, plan)
+    state = jax.lax.while_loop(is_unfinished, run_and_fold, state)
     return jnp.where(jnp.arange(k) < state.num_chosen, state.chosen[:k], -1)
 
 
@@ -202,79 +229,123 @@ def propose(key: jax.Array, state: Seeding, plan: Plan) -> Proposals:
     return Proposals(indices.astype(jnp.int32), uniforms[2])
 
 
-def accept(
-    state: Seeding, proposals: Proposals, candidates: Rows, norms: jax.Array, wanted: jax.Array, plan: Plan
-) -> Seeding:
+def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, plan: Plan) -> Seeding:
     """Processes one batch of proposals in order: each is accepted iff u·U < D², and is then pending.
 
-    candidates: the proposals' `Rows` [m], norms their squared norms [m]
+    candidates: the proposals' `Rows` [m]
     wanted:     scalar int32; the rest of the batch is thrown away when so many rows are chosen
     """
+    centers = as_centers(candidates)
     bound = state.bound[proposals.indices]
     thresholds = proposals.uniforms * bound
-    nearest = _nearest_pending(state, candidates, norms, bound, plan)
-    among = squared_distances(candidates, norms, candidates, norms)
+    everyone = jnp.arange(state.pending_indices.shape[0])
+    nearest = _nearest(
+        state.pending, everyone, state.num_pending, candidates, centers.norms, bound, plan.test_block
+    )
+    among = squared_distances(candidates, centers.norms, centers)
     # Φ = 0: all distances count as infinite, so that the bound alone decides
     nearest, among = (jnp.where(state.is_flat, jnp.inf, distances) for distances in (nearest, among))
     nearest = jnp.minimum(nearest, bound)
     nearest = jnp.where(_is_pending(state, proposals.indices), 0.0, nearest)
     among = jnp.where(proposals.indices[:, None] == proposals.indices[None, :], 0.0, among)
-    # D² only falls within a batch, so a proposal turned down now is turned down for good
-    is_open = thresholds < nearest
-    order = jnp.nonzero(is_open, size=plan.proposals, fill_value=0)[0]
-    num_open, num_wanted = jnp.sum(is_open), wanted - state.num_chosen
 
-    def judge(carry: tuple) -> tuple:
-        i, num_accepted, accepted, nearest = carry
-        proposal = order[i]
-        is_accepted = thresholds[proposal] < nearest[proposal]
-        accepted = accepted.at[num_accepted].set(proposal)  # overwritten unless accepted
-        nearest = jnp.where(is_accepted, jnp.minimum(nearest, among[proposal]), nearest)
-        return i + 1, num_accepted + is_accepted, accepted, nearest
-
-    start = jnp.int32(0), jnp.int32(0), jnp.zeros_like(order), nearest
-    _, num_accepted, accepted, _ = jax.lax.while_loop(
-        lambda carry: (carry[0] < num_open) & (carry[1] < num_wanted), judge, start
-    )
-    cost = plan.proposals * (state.num_pending + plan.proposals + plan.batch_cost)
+    is_accepted = _accepted_in_order(thresholds < nearest, ~(thresholds[:, None] < among))
+    is_accepted &= jnp.cumsum(is_accepted) <= wanted - state.num_chosen
+    num_accepted = jnp.sum(is_accepted)
+    accepted = _true_first(is_accepted)  # what follows those accepted is overwritten later
     chosen = proposals.indices[accepted]
+    can_lower = _can_lower(centers.norms, state.extents) & is_accepted[None, :]
     return state._replace(
         chosen=_write(state.chosen, chosen, state.num_chosen),
         num_chosen=state.num_chosen + num_accepted,
         pending=jax.tree.map(
-            lambda whole, part: _write(whole, part, state.num_pending),
-            state.pending,
-            take_rows(candidates, accepted),
+            lambda whole, part: _write(whole, part[accepted], state.num_pending), state.pending, centers
         ),
-        pending_norms=_write(state.pending_norms, norms[accepted], state.num_pending),
         pending_indices=_write(state.pending_indices, chosen, state.num_pending),
         num_pending=state.num_pending + num_accepted,
         num_batches=state.num_batches + 1,
-        spent=state.spent + cost,
+        spent=state.spent + plan.proposals * (state.num_pending + plan.proposals + plan.batch_cost),
+        to_fold=state.to_fold + state.bound.shape[0] * jnp.sum(jnp.mean(can_lower, axis=0)),
     )
+
+
+def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:
+    """Who is accepted when each is, in turn, unless it conflicts with one accepted before: [m] bool.
+
+    is_open:   [m] bool, who is accepted if nobody else is
+    conflicts: [m, m] bool, whether the row's proposal is turned down once the column's is accepted
+    """
+    earlier = jnp.tril(conflicts, -1)
+
+    def again(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        _, accepted = carry
+        return accepted, is_open & ~jnp.any(earlier & accepted[None, :], axis=1)
+
+    # one more of the first is right after each turn, and most conflict with nobody: a few turns do
+    _, accepted = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[0] != carry[1]), again, again((is_open, is_open))
+    )
+    return accepted
 
 
 def is_fold_due(state: Seeding, n: int, plan: Plan) -> jax.Array:
     """Whether there are centres to fold, and testing has cost as much as folding would, or room runs out."""
     is_full = state.num_pending > plan.capacity - plan.proposals
-    is_worth_it = state.spent >= n * (state.num_pending + plan.pass_cost).astype(jnp.float32)
+    is_worth_it = state.spent >= state.to_fold + n * plan.pass_cost
     return (state.num_pending > 0) & (is_full | is_worth_it)
+
+
+def extent_of(norms: jax.Array, bound: jax.Array) -> Extents:
+    """The `Extents` of one tile of rows, from their squared norms and bounds [tile]: [1] each."""
+    lengths, is_counted = jnp.sqrt(norms), bound > 0
+    return Extents(
+        shortest=jnp.min(lengths, where=is_counted, initial=jnp.inf, keepdims=True),
+        longest=jnp.max(lengths, where=is_counted, initial=0.0, keepdims=True),
+        highest=jnp.max(bound, where=is_counted, initial=0.0, keepdims=True),
+    )
+
+
+def sample_extents(norms: jax.Array, bound: jax.Array, plan: Plan) -> Extents:
+    """The `Extents` of rows spread over the pool, each as a tile of its own: [sample] each."""
+    rows = jnp.arange(plan.sample) * (norms.shape[0] // plan.sample)
+    lengths = jnp.sqrt(norms[rows])
+    return Extents(lengths, lengths, bound[rows])
+
+
+def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:
+    """Which pending centres can lower a bound in each tile: [tiles, p] bool; where none can, there is nothing
+    to fold."""
+    is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
+    return _can_lower(state.pending.norms, extents) & is_center[None, :]
+
+
+def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
+    """Whether a centre of squared norm ``norms`` [m] may be nearer than its bound to a row: [tiles, m] bool."""
+    return _least_squared_distance(jnp.sqrt(norms)[None, :], extents) < extents.highest[:, None]
+
+
+def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
+    """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² at the x of the tile whose norm is nearest: [tiles, m] float32."""
+    beyond = jnp.maximum(lengths - extents.longest[:, None], extents.shortest[:, None] - lengths)
+    return jnp.maximum(beyond, 0.0) ** 2
 
 
 def fold_tile(state: Seeding, rows: Rows, norms: jax.Array, bound: jax.Array, plan: Plan) -> jax.Array:
     """The bound of one tile of rows after its pending centres: min(U, squared distances), [tile] float32."""
-    return _nearest_pending(state, rows, norms, bound, plan)
+    matters = centers_that_matter(state, extent_of(norms, bound))[0]
+    return _nearest(state.pending, _true_first(matters), jnp.sum(matters), rows, norms, bound, plan.fold_block)
 
 
-def finish_fold(state: Seeding, bound: jax.Array, free: jax.Array, plan: Plan) -> Seeding:
-    """The state after a fold that gave ``bound`` [n]: no centre pending, sums ready for the next draws.
+def finish_fold(state: Seeding, free: jax.Array, extents: Extents, plan: Plan) -> Seeding:
+    """The state after the last tile of a fold: no centre pending, sums ready for the next draws.
 
-    free: [n] bool, rows that were available at the start
+    free:    [n] bool, rows that were available at the start
+    extents: as in `Seeding`, with the new bounds
     """
     is_chosen = jnp.arange(state.chosen.shape[0]) < state.num_chosen
-    chosen = jnp.where(is_chosen, state.chosen, bound.shape[0])  # what is out of range is dropped
+    chosen = jnp.where(is_chosen, state.chosen, free.shape[0])  # what is out of range is dropped
     free = free.at[chosen].set(False, mode="drop")
-    bound = jnp.where(free, bound, 0.0)
+    bound = jnp.where(free, state.bound, 0.0)
     is_flat = state.is_flat | (jnp.sum(bound) <= 0)
     bound = jnp.where(is_flat, free.astype(jnp.float32), bound)
     running, totals = _cumulative(bound, plan)
@@ -284,45 +355,63 @@ def finish_fold(state: Seeding, bound: jax.Array, free: jax.Array, plan: Plan) -
         totals=totals,
         num_pending=jnp.int32(0),
         spent=jnp.float32(0),
+        extents=extents,
+        to_fold=jnp.float32(0),
         is_flat=is_flat,
     )
 
 
-def _start(rows: Rows, norms: jax.Array, index: jax.Array, free: jax.Array, k: int, plan: Plan) -> Seeding:
-    """The state after the first pick, folded."""
+def _start(rows: Rows, norms: jax.Array, index: jax.Array, k: int, plan: Plan) -> Seeding:
+    """The state after the first pick is folded, before `finish_fold`."""
     n = norms.shape[0]
-    num_kept = -(-(min(k, plan.capacity) + plan.proposals) // plan.block) * plan.block
-    state = Seeding(
+    block = math.lcm(plan.fold_block, plan.test_block)
+    num_kept = -(-(min(k, plan.capacity) + plan.proposals) // block) * block
+    num_draw_tiles = -(-n // plan.draw_tile)
+    return Seeding(
         chosen=jnp.full(k + plan.proposals, -1, jnp.int32).at[0].set(index),
         num_chosen=jnp.int32(1),
-        bound=jnp.zeros(n, jnp.float32),
-        running=jnp.zeros((-(-n // plan.draw_tile), plan.draw_tile), jnp.float32),
-        totals=jnp.zeros(-(-n // plan.draw_tile), jnp.float32),
-        pending=jax.tree.map(lambda a: jnp.zeros((num_kept, a.shape[1]), jnp.float32), rows),
-        pending_norms=jnp.zeros(num_kept, jnp.float32),
+        bound=squared_distances_to_row(rows, norms, index),
+        running=jnp.zeros((num_draw_tiles, plan.draw_tile), jnp.float32),
+        totals=jnp.zeros(num_draw_tiles, jnp.float32),
+        pending=Centers(
+            jax.tree.map(lambda a: jnp.zeros((num_kept, a.shape[1]), jnp.float32), rows),
+            jnp.zeros(num_kept, jnp.float32),
+            jnp.zeros(num_kept, jnp.float32),
+        ),
         pending_indices=jnp.full(num_kept, -1, jnp.int32),
         num_pending=jnp.int32(0),
         num_batches=jnp.int32(0),
         spent=jnp.float32(0),
+        extents=sample_extents(norms, jnp.zeros_like(norms), plan),
+        to_fold=jnp.float32(0),
         is_flat=jnp.array(False),
     )
-    return finish_fold(state, squared_distances_to_row(rows, norms, index), free, plan)
 
 
-def _nearest_pending(state: Seeding, rows: Rows, norms: jax.Array, start: jax.Array, plan: Plan) -> jax.Array:
-    """min(start, squared distance to the nearest pending centre): [m] float32, a block of centres at a time."""
+def _nearest(
+    centers: Centers,
+    order: jax.Array,
+    count: jax.Array,
+    rows: Rows,
+    norms: jax.Array,
+    start: jax.Array,
+    block: int,
+) -> jax.Array:
+    """min(start, squared distance to the nearest of the first ``count`` centres in ``order``): [m] float32, a
+    block of centres at a time."""
 
-    def nearer(block: jax.Array, nearest: jax.Array) -> jax.Array:
-        first = block * plan.block
-        centers, center_norms = jax.tree.map(
-            lambda a: jax.lax.dynamic_slice_in_dim(a, first, plan.block), (state.pending, state.pending_norms)
-        )
-        distances = squared_distances(rows, norms, centers, center_norms)
-        is_center = first + jnp.arange(plan.block) < state.num_pending
-        return jnp.minimum(nearest, jnp.min(jnp.where(is_center[None, :], distances, jnp.inf), axis=1))
+    def nearer(i: jax.Array, nearest: jax.Array) -> jax.Array:
+        taken = jax.lax.dynamic_slice_in_dim(order, i * block, block)
+        distances = squared_distances(rows, norms, jax.tree.map(lambda a: a[taken], centers))
+        is_counted = i * block + jnp.arange(block) < count
+        return jnp.minimum(nearest, jnp.min(jnp.where(is_counted[None, :], distances, jnp.inf), axis=1))
 
-    num_blocks = (state.num_pending + plan.block - 1) // plan.block
-    return jax.lax.fori_loop(0, num_blocks, nearer, start)
+    return jax.lax.fori_loop(0, (count + block - 1) // block, nearer, start)
+
+
+def _true_first(mask: jax.Array) -> jax.Array:
+    """The places where ``mask`` [m] is True, in order, then others: [m] int32."""
+    return jnp.argsort(~mask, stable=True)
 
 
 def _is_pending(state: Seeding, indices: jax.Array) -> jax.Array:

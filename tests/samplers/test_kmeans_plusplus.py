@@ -1,6 +1,7 @@
 """The two seeders, `kmeans_plusplus` and `lazy_kmeans_plusplus`, against one law and one contract."""
 
 import functools
+import itertools
 import sys
 from functools import partial
 
@@ -12,19 +13,32 @@ from oracles import chi_square_p, kmeans_plusplus_law
 from scipy import stats
 
 from badge_jax import Rows, dense_rows, kmeans_plusplus, lazy_kmeans_plusplus
-from badge_jax.rows import squared_distances, squared_norms, take_rows
+from badge_jax.rows import as_centers, squared_distances, squared_distances_to_row, squared_norms, take_rows
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
 from badge_jax.samplers.lazy_kmeans_plusplus import Plan
 
 # sizes so small that on six rows every path is taken: two tiles of the fold overlap, blocks are padded, batches
-# are rejected and broken off; FOLDING folds after every batch with a pick, PENDING never does
-FOLDING = Plan(tile=4, block=2, proposals=3, draw_tile=2, capacity=3, pass_cost=0, batch_cost=0)
-PENDING = Plan(tile=4, block=2, proposals=2, draw_tile=4, capacity=512, pass_cost=10**6, batch_cost=0)
+# are rejected and broken off. FOLDING folds after every batch with a pick, PENDING never does, SKIPPING folds
+# into tiles of two rows, which centres of other norms leave alone
+FOLDING = Plan(
+    tile=4,
+    fold_block=2,
+    test_block=2,
+    proposals=3,
+    draw_tile=2,
+    capacity=3,
+    sample=6,
+    pass_cost=0,
+    batch_cost=0,
+)
+SKIPPING = FOLDING._replace(tile=2, fold_block=1, sample=2)
+PENDING = FOLDING._replace(proposals=2, draw_tile=4, capacity=512, pass_cost=10**6)
 SEEDERS = {
     "incremental": kmeans_plusplus,
     "incremental, small tiles": partial(kmeans_plusplus, _tile=2),
     "lazy": lazy_kmeans_plusplus,
     "lazy, folding": partial(lazy_kmeans_plusplus, _plan=FOLDING),
+    "lazy, skipping": partial(lazy_kmeans_plusplus, _plan=SKIPPING),
     "lazy, pending": partial(lazy_kmeans_plusplus, _plan=PENDING),
 }
 lazy_module = sys.modules[Plan.__module__]  # the function of the same name hides it in the package
@@ -62,25 +76,19 @@ def draws_of(seeder, rows, k, num, *, available=None, first="uniform"):
     return np.asarray(drawer(seeder, k, first)(jax.random.split(jax.random.key(0), num), rows, available))
 
 
-@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
-@pytest.mark.parametrize("kind", ["dense", "factored"])
 @pytest.mark.parametrize(
-    ("name", "first"),
-    # the first point is drawn alike whatever comes after: once is enough for a second set of sizes
-    [
-        (name, first)
-        for name in SEEDERS
-        for first in FIRST_POINTS
-        if name != "lazy, pending" or first == "uniform"
-    ],
+    ("name", "kind", "first"),
+    # the first point is drawn alike whatever the sizes and whatever the rows
+    [(name, kind, "uniform") for name in SEEDERS for kind in ("dense", "factored")]
+    + [(name, "factored", first) for name in ("incremental", "lazy") for first in ("max_norm", "norm")],
 )
-def test_law(name, first, kind, mask):
-    seeder = SEEDERS[name]
+def test_law(name, kind, first):
     rows = asymmetric_rows(kind)
-    law = kmeans_plusplus_law(rows.to_dense(), 3, available=mask, first=first)
-    assert sum(law.values()) == pytest.approx(1)
-    draws = draws_of(seeder, rows, 3, 100_000, available=mask, first=first)
-    assert chi_square_p(draws, law) > 1e-4
+    for mask in (None, MASK):
+        law = kmeans_plusplus_law(rows.to_dense(), 3, available=mask, first=first)
+        assert sum(law.values()) == pytest.approx(1)
+        draws = draws_of(SEEDERS[name], rows, 3, 100_000, available=mask, first=first)
+        assert chi_square_p(draws, law) > 1e-4
 
 
 @pytest.mark.parametrize("slip", ["distance", "fourth_power", "origin_is_a_center", "uniform"])
@@ -139,6 +147,7 @@ def test_never_a_repeat_and_never_unavailable(seeder, rows, first):
         assert sorted(picks) == np.flatnonzero(available).tolist()
 
 
+@pytest.mark.parametrize("seeder", [kmeans_plusplus, lazy_kmeans_plusplus])
 def test_tiny_norms_keep_the_law(seeder):
     """Gradient norms of 1e-30 have squares that float32 cannot hold."""
     rows = asymmetric_rows("factored")
@@ -147,6 +156,7 @@ def test_tiny_norms_keep_the_law(seeder):
     assert chi_square_p(draws_of(seeder, tiny, 3, 50_000), law) > 1e-4
 
 
+@pytest.mark.parametrize("seeder", [kmeans_plusplus, lazy_kmeans_plusplus])
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
 def test_scale_of_dense_rows_keeps_the_law(seeder, scale):
     rows = asymmetric_rows("dense")
@@ -189,14 +199,13 @@ def test_one_point(seeder):
     assert seeder(jax.random.key(0), dense_rows(jnp.ones((1, 3))), 1).tolist() == [0]
 
 
-@pytest.mark.parametrize("first", FIRST_POINTS)
-def test_prefix(seeder, first):
+def test_prefix(seeder):
     rng = np.random.default_rng(1)
     rows = dense_rows(jnp.asarray(rng.normal(size=(300, 6)), jnp.float32))
     key = jax.random.key(3)
-    longest = seeder(key, rows, 50, first=first).tolist()
-    for j in (1, 2, 17):
-        assert seeder(key, rows, j, first=first).tolist() == longest[:j]
+    longest = seeder(key, rows, 50).tolist()
+    for j in (1, 17):
+        assert seeder(key, rows, j).tolist() == longest[:j]
 
 
 def test_inside_the_users_transformations(seeder):
@@ -236,34 +245,83 @@ def test_wrong_arguments_are_refused(seeder):
         seeder(key, rows, 2, available=jnp.ones(6, jnp.int32))
 
 
+def rows_and_an_outlier():
+    """Once the outlier is chosen, the others' bounds are far below 1, the scale of the longest row."""
+    rows = asymmetric_rows("factored")
+    return rows._replace(left=rows.left.at[2].multiply(10))
+
+
 def test_four_picks_by_the_lazy_seeder():
     """Long enough for a fold, then pending centres, then another fold."""
-    rows = asymmetric_rows("factored")
-    law = kmeans_plusplus_law(rows.to_dense(), 4)
-    for plan in (FOLDING, FOLDING._replace(capacity=4), PENDING):
+    for plan, rows in (
+        (FOLDING._replace(capacity=4), asymmetric_rows("factored")),
+        (SKIPPING, rows_and_an_outlier()),
+    ):
+        law = kmeans_plusplus_law(rows.to_dense(), 4)
         draws = draws_of(partial(lazy_kmeans_plusplus, _plan=plan), rows, 4, 100_000)
         assert chi_square_p(draws, law) > 1e-4
 
 
-@pytest.mark.parametrize("mutant", ["acceptance without the pending centres", "inexact bound taken for D²"])
-def test_the_lazy_law_test_has_teeth(monkeypatch, mutant):
-    if mutant == "inexact bound taken for D²":
-        exact = lazy_module.squared_distances_to_row
-
-        def inexact(rows, norms, index):
-            return exact(rows, norms, index) * (1 + 0.1 * (jnp.arange(len(norms)) % 3))
-
-        monkeypatch.setattr(lazy_module, "squared_distances_to_row", inexact)
-    else:
-        monkeypatch.setattr(lazy_module, "_nearest_pending", lambda state, rows, norms, start, plan: start)
-    rows = asymmetric_rows("factored")
-    law = kmeans_plusplus_law(rows.to_dense(), 3)
+def forget_compiled():
     jax.clear_caches()
     drawer.cache_clear()
-    draws = draws_of(SEEDERS["lazy, pending"], rows, 3, 100_000)
-    jax.clear_caches()
-    drawer.cache_clear()
+
+
+def inexact_start(rows, norms, index):
+    return squared_distances_to_row(rows, norms, index) * (1 + 0.1 * (jnp.arange(len(norms)) % 3))
+
+
+def no_pending(centers, order, count, rows, norms, start, block):
+    return start
+
+
+least_squared_distance = lazy_module._least_squared_distance
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "mutant"),
+    [
+        ("lazy, pending", "_nearest", no_pending),
+        ("lazy, pending", "squared_distances_to_row", inexact_start),
+        ("lazy, skipping", "_least_squared_distance", lambda *args: jnp.sqrt(least_squared_distance(*args))),
+    ],
+    ids=["acceptance without the pending centres", "inexact bound taken for D²", "skipping without the square"],
+)
+def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
+    monkeypatch.setattr(lazy_module, function, mutant)
+    rows = rows_and_an_outlier() if name == "lazy, skipping" else asymmetric_rows("factored")
+    law = kmeans_plusplus_law(rows.to_dense(), 4)
+    forget_compiled()
+    draws = draws_of(SEEDERS[name], rows, 4, 100_000)
+    forget_compiled()
     assert chi_square_p(draws, law) < 1e-4
+
+
+def test_tiles_of_other_norms_are_skipped():
+    """On the pool of the law test, some centre is left out of some tile, and rightly so."""
+    rows = asymmetric_rows("factored")
+    points = np.asarray(rows.to_dense(), np.float64)
+    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
+    order = np.argsort((points**2).sum(1))
+    num_skipped = 0
+    for first, second in itertools.permutations(range(6), 2):
+        bound = jnp.asarray(squared[:, first], jnp.float32)
+        state = lazy_module._start(rows, squared_norms(rows), jnp.int32(first), 3, SKIPPING)
+        state = state._replace(
+            pending=jax.tree.map(
+                lambda whole, part: whole.at[0].set(part[0]),
+                state.pending,
+                as_centers(take_rows(rows, jnp.array([second]))),
+            ),
+            num_pending=jnp.int32(1),
+        )
+        for tile in order.reshape(3, 2):
+            extents = lazy_module.extent_of(squared_norms(rows)[tile], bound[tile])
+            matters = lazy_module.centers_that_matter(state, extents)[0]
+            assert not matters[1:].any(), "padding is no centre"
+            num_skipped += not matters[0]
+            assert matters[0] or (squared[tile, second] >= squared[tile, first]).all()
+    assert num_skipped > 5
 
 
 def random_pool(n, seed=0):
@@ -293,8 +351,8 @@ def test_order_of_long_batches(lazy):
 
     rows, seeder = random_pool(2000), SEEDERS[lazy]
     if lazy == "lazy, folding":
-        plan = Plan(tile=700, block=16, proposals=16, draw_tile=64, capacity=24, pass_cost=0, batch_cost=0)
-        seeder = partial(lazy_kmeans_plusplus, _plan=plan)
+        plan = FOLDING._replace(tile=300, fold_block=8, test_block=16, proposals=16, draw_tile=64, capacity=24)
+        seeder = partial(lazy_kmeans_plusplus, _plan=plan._replace(sample=100))
     ours = statistic_of(seeder, late_norms, rows, 50, 20_000, 1)
     reference = statistic_of(kmeans_plusplus, late_norms, rows, 50, 20_000, 2)
     assert stats.ks_2samp(ours, reference).pvalue > 1e-4
@@ -306,7 +364,7 @@ def test_potential_of_large_batches():
 
     def potential(rows, picks):
         centers = take_rows(rows, picks)
-        distances = squared_distances(rows, squared_norms(rows), centers, squared_norms(centers))
+        distances = squared_distances(rows, squared_norms(rows), as_centers(centers))
         return jnp.sum(jnp.min(distances, axis=1))
 
     rows = random_pool(20_000)
