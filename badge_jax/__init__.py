@@ -6,6 +6,7 @@ from badge_jax.gradients import binary_logistic_embedding, gradient_embedding, l
 from badge_jax.models import MODELS, Model, linen_model, mlp
 from badge_jax.rows import Rows, dense_rows
 from badge_jax.samplers import k_center_greedy, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax.select import select
 from badge_jax.strategies import STRATEGIES, Pool, Strategy
 from badge_jax.training import Fit, FitOptions, make_fit, make_optimizer, make_predict
 
@@ -34,4 +35,5 @@ __all__ = [
     "make_optimizer",
     "make_predict",
     "mlp",
+    "select",
 ]

@@ -1,6 +1,9 @@
-"""The command line: ``badge-jax run | report | datasets``, also ``python -m badge_jax``."""
+"""The command line: ``badge-jax run | select | report | datasets``, also ``python -m badge_jax``."""
 
+import csv
+import io
 import os
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -8,13 +11,17 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import jax
+import numpy as np
 import tyro
 from tqdm import tqdm
 
 from badge_jax.data import DATASETS, fetch_table, on_this_machine
+from badge_jax.data.matrices import open_matrix, read_ids, read_vector
 from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.files import cache_folder, check_writable, write_whole
 from badge_jax.report import report
 from badge_jax.runs import Line, RunOptions, run
+from badge_jax.select import Inputs, Selection, SelectOptions, Task, forecast, make_task, run_task
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,71 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Select:
+    """Choose the rows of a pool to label next, from features and logits in files."""
+
+    k: int
+    """How many rows to choose."""
+    out: Path
+    """CSV file of the picks, best first: rank, index, and what else is asked for."""
+    features: Path | None = None
+    """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
+    logits: Path | None = None
+    """Logits [n, classes], likewise."""
+    probabilities: Path | None = None
+    """Probabilities [n, classes], in place of logits."""
+    labeled: Path | None = None
+    """Rows labeled already, or to leave out: row numbers (.npy, or text with one a line), or a .npy mask."""
+    ids: Path | None = None
+    """Ids of the rows (text with one a line, or .npy), carried into the column id."""
+    strategy: str = "badge"
+    """badge, badge_kcenter, margin, confidence, entropy, random or coreset."""
+    seed: int = 0
+    """Seed of badge and random."""
+    first: str = "uniform"
+    """First point of badge: uniform, max_norm or norm."""
+    memory: str | None = None
+    """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in pieces."""
+    explain: bool = False
+    """Add what is known of each pick: class, uncertainty, norm, distance, rows represented."""
+    dry_run: bool = False
+    """Say what memory, reading and time it would take, and choose nothing."""
+
+    def execute(self) -> None:
+        _keep_compiled_programs()
+        options = SelectOptions(
+            self.k,
+            self.strategy,
+            self.seed,
+            self.first,
+            None if self.memory is None else _num_bytes(self.memory, "--memory"),
+        )
+        inputs = Inputs(
+            features=self.features and open_matrix(self.features, "--features"),
+            logits=self.logits and open_matrix(self.logits, "--logits"),
+            probabilities=self.probabilities and open_matrix(self.probabilities, "--probabilities"),
+            labeled=None if self.labeled is None else read_vector(self.labeled, "--labeled"),
+        )
+        task = make_task(options, inputs, is_explained=self.explain)
+        ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
+        check_writable(self.out)
+        if self.dry_run:
+            _print_forecast(task)
+            return
+        with tqdm(disable=None, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
+
+            def watch(stage: str, done: int, total: int) -> None:
+                bar.total, bar.n = total, done
+                bar.set_description(stage, refresh=False)
+                bar.update(0)
+
+            selection = run_task(task, watch, is_explained=self.explain)
+        for remark in selection.remarks:
+            print(f"badge-jax: warning: {remark}", file=sys.stderr)
+        write_whole(self.out, _picks_csv(selection, ids).encode())
+
+
+@dataclass(frozen=True)
 class Report:
     """Turn run directories into summary.csv and learning curves."""
 
@@ -109,11 +181,61 @@ class Datasets:
             )
 
 
+_BASE_BYTES = 300_000_000  # of a process with JAX and the compiled programs
+
+
 Command = (
     Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Select, tyro.conf.subcommand("select")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
 )
+
+
+def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
+    """Header and a line for each pick; what is not known is left empty."""
+    columns: dict[str, list] = {
+        "rank": list(range(len(selection.indices))),
+        "index": selection.indices.tolist(),
+    }
+    if ids is not None:
+        columns["id"] = [ids[index] for index in indices]
+    for name, values in selection.explanation.items():
+        is_float = values.dtype.kind == "f"
+        columns[name] = [
+            "" if is_float and np.isnan(value) else f"{value:.6g}" if is_float else value for value in values
+        ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def _print_forecast(task: Task) -> None:
+    expected = forecast(task)
+    where = "read in pieces" if task.is_streamed else "held in memory"
+    print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")
+    print(
+        f"peak memory: about {(expected.memory + _BASE_BYTES) / 1e6:,.0f} MB, interpreter and programs included"
+    )
+    print(f"read from files: at least {expected.read / 1e6:,.0f} MB, in {expected.num_passes} passes")
+    print(f"time: about {expected.seconds:,.1f} s, and a few for start and compilation")
+
+
+def _num_bytes(text: str, name: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
+    if not match or match[2] == "i":
+        raise InputError(f"{name} is {text!r}; wanted a size such as 4GB, 500MB or 1.5GiB")
+    exponent = " kmgt".index(match[2][:1] or " ")
+    return int(float(match[1]) * (1024 if match[2].endswith("i") else 1000) ** exponent)
+
+
+def _keep_compiled_programs() -> None:
+    """In the user's cache folder, so that the second call need not compile."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -141,11 +263,11 @@ def entry() -> NoReturn:
     sys.exit(codes[0] if codes else 1)
 
 
-def _parse(args: list[str] | None) -> Run | Report | Datasets:
+def _parse(args: list[str] | None) -> Run | Select | Report | Datasets:
     return tyro.cli(Command, args=args, prog="badge-jax", description="Batch active learning in JAX.")
 
 
-def _execute(command: Run | Report | Datasets) -> int:
+def _execute(command: Run | Select | Report | Datasets) -> int:
     try:
         command.execute()
     except InputError as error:

@@ -3,7 +3,10 @@
 import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
+
+from badge_jax.errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -26,6 +29,21 @@ def write_whole(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Raises InputError unless a file could be written to ``path``."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; wanted the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; wanted one that exists, to write {path.name} to")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); wanted a folder open to writing"
+        ) from None
 
 
 def cache_folder() -> Path:

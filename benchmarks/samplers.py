@@ -20,7 +20,10 @@ picks and compared by the pick. The set takes about fifteen minutes on 2 CPU cor
 """
 
 import argparse
-import importlib.util
+import ast
+import contextlib
+import io
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import Contestant, arguments, compare, publish
+from harness import Contestant, arguments, compare, device, publish, versions
 from pools import RECIPES, mnist_pool, synthetic_pool
 
 from badge_jax import Rows, kmeans_plusplus, lazy_kmeans_plusplus
@@ -99,6 +102,27 @@ def scikit_activeml_badge(rows: Rows, k: int) -> Callable:
     return prepare
 
 
+def load_init_centers(checkout: Path) -> Callable:
+    """The authors' ``init_centers``, without the imports of its module (old networks, a Torch 7 reader)."""
+    path = checkout / "query_strategies" / "badge_sampling.py"
+    if not path.exists():
+        sys.exit(f"--peer: found no {path}; wanted a checkout of the authors' repository")
+    from scipy import stats
+    from sklearn.metrics import pairwise_distances
+
+    functions = [
+        node for node in ast.parse(path.read_text()).body if getattr(node, "name", "") == "init_centers"
+    ]
+    names = {"np": np, "stats": stats, "pairwise_distances": pairwise_distances}
+    exec(compile(ast.Module(functions, []), str(path), "exec"), names)
+
+    def quietly(vectors: np.ndarray, k: int) -> list[int]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return names["init_centers"](vectors, k)
+
+    return quietly
+
+
 def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Contestant]:
     slow_k = min(k, options.slow_picks)
     n, c, d = rows.left.shape[0], rows.left.shape[1], rows.right.shape[1]
@@ -124,13 +148,9 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
         return lambda: sklearn_kmeans_plusplus(dense, peer_k, random_state=1, n_local_trials=1)
 
     def authors():
-        path = options.peer / "query_strategies" / "badge_sampling.py"
-        sys.path.insert(0, str(options.peer))
-        spec = importlib.util.spec_from_file_location("badge_sampling", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        init_centers = load_init_centers(options.peer)
         dense = np.asarray(rows.to_dense())
-        return lambda: module.init_centers(dense, peer_k)
+        return lambda: init_centers(dense, peer_k)
 
     found = [
         Contestant("lazy_kmeans_plusplus", jax_seeder(lazy_kmeans_plusplus, rows, k), k),
@@ -150,42 +170,64 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
 
 
 def plot_curves(options: argparse.Namespace) -> None:
-    """Time of the lazy seeder against k at fixed n, and against n at fixed k; slopes in log-log."""
+    """Time of the lazy seeder against k at fixed n and against n at fixed k, with the slopes of the log-log
+    lines, and the incremental seeder's by the pick."""
     from matplotlib.figure import Figure
-
-    def seconds(rows: Rows, k: int) -> float:
-        call = jax_seeder(lazy_kmeans_plusplus, rows, k)()
-        call()
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return float(np.median(times))
 
     sizes = (2_000, 10_000) if options.quick else (12_500, 25_000, 50_000, 100_000, 200_000)
     counts = (10, 30, 100, 300) if options.quick else (10, 30, 100, 300, 1000, 3000, 10_000)
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    n, k = sizes[len(sizes) // 2], counts[-3]
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     by_k, by_n = figure.subplots(1, 2)
-    colours = dict(zip(RECIPES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
-    for recipe, colour in colours.items():
+    records = []
+    for recipe, colour in dict(zip(RECIPES, ("#0072B2", "#D55E00", "#009E73"), strict=True)).items():
         pool = synthetic_pool(recipe, sizes[-1], 10, 512)
-        rows = jax.tree.map(lambda a: a[: sizes[len(sizes) // 2]], pool)
-        for axes, xs, times in (
-            (by_k, counts, [seconds(rows, k) for k in counts]),
-            (by_n, sizes, [seconds(jax.tree.map(lambda a, n=n: a[:n], pool), counts[-3]) for n in sizes]),
+        heads = {size: jax.tree.map(lambda a, size=size: a[:size], pool) for size in sizes}
+        for axes, name, xs, times in (
+            (by_k, "k", counts, [seeding_seconds(heads[n], k) for k in counts]),
+            (by_n, "n", sizes, [seeding_seconds(heads[size], k) for size in sizes]),
         ):
-            slopes = np.diff(np.log(times)) / np.diff(np.log(xs))
-            axes.loglog(xs, times, marker="o", color=colour, label=recipe)
-            print(recipe, list(xs), [f"{t:.4f} s" for t in times], "slopes", np.round(slopes, 2).tolist())
-    by_k.set(xlabel="k", ylabel="seconds", title=f"n = {len(rows.left):,}, c = 10, d = 512")
-    by_n.set(xlabel="n", title=f"k = {counts[-3]:,}, c = 10, d = 512")
-    for axes in (by_k, by_n):
-        axes.grid(which="both", color="#DDDDDD", linewidth=0.5)
-    by_k.legend(frameon=False)
+            slopes = np.round(np.diff(np.log(times)) / np.diff(np.log(xs)), 2).tolist()
+            label = f"lazy, {recipe}; slopes {', '.join(f'{slope:.1f}' for slope in slopes)}"
+            axes.loglog(xs, times, marker="o", color=colour, label=label)
+            records.append(
+                {
+                    "benchmark": f"seeding, {recipe}, against {name}",
+                    "sizes": {"n": n, "c": 10, "d": 512, "k": k} | {name: list(xs)},
+                    "median_s": [round(seconds, 6) for seconds in times],
+                    "slopes": slopes,
+                    "device": device(),
+                    "versions": versions(),
+                }
+            )
+            print(json.dumps(records[-1]), flush=True)
+    a_pick = seeding_seconds(heads[n], 20, kmeans_plusplus) / 20
+    by_k.loglog(counts, [a_pick * count for count in counts], "--", color="#555555", label="incremental")
+    by_n.loglog(sizes, [a_pick * k * size / n for size in sizes], "--", color="#555555", label="incremental")
+    for axes, name, xs, fixed in ((by_k, "k", counts, f"n = {n:,}"), (by_n, "n", sizes, f"k = {k:,}")):
+        axes.set(xlabel=name, ylabel="seconds", title=f"{fixed}, c = 10, d = 512")
+        axes.set_xticks(xs, [f"{x:,}" for x in xs])
+        axes.minorticks_off()
+        axes.grid(color="#DDDDDD", linewidth=0.5)
+        axes.legend(frameon=False, fontsize=8)
+    if options.quick:
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.out / "seeding_curves.png", dpi=120)
+    (options.out / "seeding_curves.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     print(options.out / "seeding_curves.png")
+
+
+def seeding_seconds(rows: Rows, k: int, seeder: Callable = lazy_kmeans_plusplus) -> float:
+    """Median of five, warm."""
+    call = jax_seeder(seeder, rows, k)()
+    call()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ import badge_jax
 
 PACKAGE = Path(badge_jax.__file__).parent
 LAYERS = [
-    {"errors", "files", "_version"},
+    {"errors", "_version"},
+    {"files"},
     {"rows"},
     {"gradients", "samplers", "models"},
     {"training", "strategies", "evaluation"},
     {"active_learning", "data"},
     {"run_directory", "plots"},
-    {"runs", "report"},
+    {"runs", "report", "select"},
     {"cli"},
     {"__main__", "__init__"},
 ]

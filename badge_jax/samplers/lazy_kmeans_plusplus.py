@@ -17,7 +17,8 @@ The idea of block proposals with rejection is that of accelerated RPCholesky (Ep
 arXiv 2410.03969); rejection for k-means++ appears in Cohen-Addad et al. 2020 (arXiv 2012.11891) and Shah et al.
 2025 (arXiv 2502.02085).
 
-The steps are pure, so that any loop may drive them: `propose` and `accept`, `fold_tile`, `finish_fold`.
+The steps are pure, so that any loop may drive them: `propose` and `accept`, `fold_tile`, `finish_fold`. Here it
+is a loop on the device over a pool held there; `streamed.py` drives them over a pool that is read in tiles.
 """
 
 import math
@@ -195,16 +196,45 @@ def lazy_kmeans_plusplus(
         return jax.lax.fori_loop(0, -(-n // plan.tile), fold_one, state.bound)
 
     def run_and_fold(state: Seeding) -> Seeding:
-        state = finish_fold(state, free, sample_extents(norms, state.bound, plan), plan)
+        state = finish_fold(state, free, _sample_extents(norms, state.bound, plan), plan)
         state = jax.lax.while_loop(lambda s: is_unfinished(s) & ~is_fold_due(s, n, plan), test_batch, state)
         # nothing to fold for once the picks are complete, nor when every distance is 0 already
         is_useful = is_unfinished(state) & ~state.is_flat
         return state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
 
     index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
-    state = _start(rows, norms, index, k, plan)
+    state = start_seeding(take_rows(rows, index[None]), index, k, n, plan.sample, plan)
+    # one centre alone: a pass that need not go by tiles
+    state = state._replace(bound=squared_distances_to_row(rows, norms, index))
     state = jax.lax.while_loop(is_unfinished, run_and_fold, state)
     return jnp.where(jnp.arange(k) < state.num_chosen, state.chosen[:k], -1)
+
+
+def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: int, plan: Plan) -> Seeding:
+    """The state with the first centre pending and no row bounded yet; a fold comes next.
+
+    first: the first centre's `Rows` [1], index its row number, −1 for none
+    """
+    block = math.lcm(plan.fold_block, plan.test_block)
+    num_kept = -(-(min(k, plan.capacity) + plan.proposals) // block) * block
+    num_draw_tiles = -(-n // plan.draw_tile)
+    return Seeding(
+        chosen=jnp.full(k + plan.proposals, -1, jnp.int32).at[0].set(index),
+        num_chosen=jnp.int32(1),
+        bound=jnp.full(n, jnp.inf, jnp.float32),
+        running=jnp.zeros((num_draw_tiles, plan.draw_tile), jnp.float32),
+        totals=jnp.zeros(num_draw_tiles, jnp.float32),
+        pending=jax.tree.map(
+            lambda a: jnp.zeros((num_kept, *a.shape[1:]), jnp.float32).at[0].set(a[0]), as_centers(first)
+        ),
+        pending_indices=jnp.full(num_kept, -1, jnp.int32).at[0].set(index),
+        num_pending=jnp.int32(1),
+        num_batches=jnp.int32(0),
+        spent=jnp.float32(0),
+        extents=Extents(jnp.zeros(num_extents), jnp.full(num_extents, jnp.inf), jnp.full(num_extents, jnp.inf)),
+        to_fold=jnp.float32(0),
+        is_flat=jnp.array(False),
+    )
 
 
 def propose(key: jax.Array, state: Seeding, plan: Plan) -> Proposals:
@@ -239,7 +269,7 @@ def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.A
     bound = state.bound[proposals.indices]
     thresholds = proposals.uniforms * bound
     everyone = jnp.arange(state.pending_indices.shape[0])
-    nearest = _nearest(
+    nearest = nearest_center(
         state.pending, everyone, state.num_pending, candidates, centers.norms, bound, plan.test_block
     )
     among = squared_distances(candidates, centers.norms, centers)
@@ -305,7 +335,7 @@ def extent_of(norms: jax.Array, bound: jax.Array) -> Extents:
     )
 
 
-def sample_extents(norms: jax.Array, bound: jax.Array, plan: Plan) -> Extents:
+def _sample_extents(norms: jax.Array, bound: jax.Array, plan: Plan) -> Extents:
     """The `Extents` of rows spread over the pool, each as a tile of its own: [sample] each."""
     rows = jnp.arange(plan.sample) * (norms.shape[0] // plan.sample)
     lengths = jnp.sqrt(norms[rows])
@@ -333,7 +363,9 @@ def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
 def fold_tile(state: Seeding, rows: Rows, norms: jax.Array, bound: jax.Array, plan: Plan) -> jax.Array:
     """The bound of one tile of rows after its pending centres: min(U, squared distances), [tile] float32."""
     matters = centers_that_matter(state, extent_of(norms, bound))[0]
-    return _nearest(state.pending, _true_first(matters), jnp.sum(matters), rows, norms, bound, plan.fold_block)
+    return nearest_center(
+        state.pending, _true_first(matters), jnp.sum(matters), rows, norms, bound, plan.fold_block
+    )
 
 
 def finish_fold(state: Seeding, free: jax.Array, extents: Extents, plan: Plan) -> Seeding:
@@ -361,34 +393,7 @@ def finish_fold(state: Seeding, free: jax.Array, extents: Extents, plan: Plan) -
     )
 
 
-def _start(rows: Rows, norms: jax.Array, index: jax.Array, k: int, plan: Plan) -> Seeding:
-    """The state after the first pick is folded, before `finish_fold`."""
-    n = norms.shape[0]
-    block = math.lcm(plan.fold_block, plan.test_block)
-    num_kept = -(-(min(k, plan.capacity) + plan.proposals) // block) * block
-    num_draw_tiles = -(-n // plan.draw_tile)
-    return Seeding(
-        chosen=jnp.full(k + plan.proposals, -1, jnp.int32).at[0].set(index),
-        num_chosen=jnp.int32(1),
-        bound=squared_distances_to_row(rows, norms, index),
-        running=jnp.zeros((num_draw_tiles, plan.draw_tile), jnp.float32),
-        totals=jnp.zeros(num_draw_tiles, jnp.float32),
-        pending=Centers(
-            jax.tree.map(lambda a: jnp.zeros((num_kept, a.shape[1]), jnp.float32), rows),
-            jnp.zeros(num_kept, jnp.float32),
-            jnp.zeros(num_kept, jnp.float32),
-        ),
-        pending_indices=jnp.full(num_kept, -1, jnp.int32),
-        num_pending=jnp.int32(0),
-        num_batches=jnp.int32(0),
-        spent=jnp.float32(0),
-        extents=sample_extents(norms, jnp.zeros_like(norms), plan),
-        to_fold=jnp.float32(0),
-        is_flat=jnp.array(False),
-    )
-
-
-def _nearest(
+def nearest_center(
     centers: Centers,
     order: jax.Array,
     count: jax.Array,

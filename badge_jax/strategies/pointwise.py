@@ -5,52 +5,60 @@ where the model is sure of itself: a network trained to fit its labels is sure o
 a saturated score would fill the batch with ties.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from badge_jax.strategies.interface import Pool, Strategy, stateless
+from badge_jax.strategies.interface import Strategy, stateless
 
 
 def confidence() -> Strategy:
     """CONF: the rows whose largest class probability is smallest (Wang and Shang 2014)."""
-    return _highest(_log_odds_of_doubt)
+    return _highest("confidence")
 
 
 def margin() -> Strategy:
     """MARG: the rows with the smallest difference of their two largest class probabilities (Roth and Small
     2006)."""
-    return _highest(lambda logits: -_log_odds_of_margin(logits))
+    return _highest("margin")
 
 
 def entropy() -> Strategy:
     """ENTROPY: the rows whose class probabilities have the largest entropy Σ p ln 1/p (Wang and Shang 2014)."""
-    return _highest(_log_entropy)
+    return _highest("entropy")
 
 
 def random() -> Strategy:
     """RAND: uniform without replacement."""
-
-    def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
-        order = jax.random.permutation(key, pool.available.shape[0])
-        is_free = pool.available[order]
-        first = jnp.argsort(~is_free, stable=True)[:k]
-        return jnp.where(is_free[first], order[first], -1).astype(jnp.int32)
-
-    return stateless(choose)
+    return stateless(lambda key, pool, k: uniform(key, pool.available, k))
 
 
-def _highest(score: Callable[[jax.Array], jax.Array]) -> Strategy:
-    """The available rows with the highest ``score(logits [n, c]) -> [n]``."""
+def uniform(key: jax.Array, available: jax.Array, k: int) -> jax.Array:
+    """Available rows drawn uniformly without replacement: [k] int32, −1 for the surplus."""
+    order = jax.random.permutation(key, available.shape[0])
+    is_free = available[order]
+    first = jnp.argsort(~is_free, stable=True)[:k]
+    return jnp.where(is_free[first], order[first], -1).astype(jnp.int32)
 
-    def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
-        # a score may itself be −∞ and still go before every row that is not available
-        scores = jnp.maximum(score(pool.logits.astype(jnp.float32)), jnp.finfo(jnp.float32).min)
-        order = jax.lax.top_k(jnp.where(pool.available, scores, -jnp.inf), k)[1]
-        return jnp.where(pool.available[order], order, -1).astype(jnp.int32)
 
-    return stateless(choose)
+def score(name: str, logits: jax.Array) -> jax.Array:
+    """What the strategy ``name`` ranks rows by, from the highest down: [n] float32, finite, from [n, c]."""
+    scores = {
+        "confidence": _log_odds_of_doubt,
+        "margin": lambda logits: -_log_odds_of_margin(logits),
+        "entropy": _log_entropy,
+    }
+    # −∞ is a score too, above that of every row that is not available
+    return jnp.maximum(scores[name](logits.astype(jnp.float32)), jnp.finfo(jnp.float32).min)
+
+
+def highest(scores: jax.Array, available: jax.Array, k: int) -> jax.Array:
+    """The available rows of highest ``scores`` [n], ties to the lower index: [k] int32, −1 for the surplus."""
+    order = jax.lax.top_k(jnp.where(available, scores, -jnp.inf), k)[1]
+    return jnp.where(available[order], order, -1).astype(jnp.int32)
+
+
+def _highest(name: str) -> Strategy:
+    return stateless(lambda key, pool, k: highest(score(name, pool.logits), pool.available, k))
 
 
 def _log_others(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

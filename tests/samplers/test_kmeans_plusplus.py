@@ -281,7 +281,7 @@ least_squared_distance = lazy_module._least_squared_distance
 @pytest.mark.parametrize(
     ("name", "function", "mutant"),
     [
-        ("lazy, pending", "_nearest", no_pending),
+        ("lazy, pending", "nearest_center", no_pending),
         ("lazy, pending", "squared_distances_to_row", inexact_start),
         ("lazy, skipping", "_least_squared_distance", lambda *args: jnp.sqrt(least_squared_distance(*args))),
     ],
@@ -306,15 +306,8 @@ def test_tiles_of_other_norms_are_skipped():
     num_skipped = 0
     for first, second in itertools.permutations(range(6), 2):
         bound = jnp.asarray(squared[:, first], jnp.float32)
-        state = lazy_module._start(rows, squared_norms(rows), jnp.int32(first), 3, SKIPPING)
-        state = state._replace(
-            pending=jax.tree.map(
-                lambda whole, part: whole.at[0].set(part[0]),
-                state.pending,
-                as_centers(take_rows(rows, jnp.array([second]))),
-            ),
-            num_pending=jnp.int32(1),
-        )
+        center = take_rows(rows, jnp.array([second]))
+        state = lazy_module.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING)
         for tile in order.reshape(3, 2):
             extents = lazy_module.extent_of(squared_norms(rows)[tile], bound[tile])
             matters = lazy_module.centers_that_matter(state, extents)[0]

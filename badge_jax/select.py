@@ -1,0 +1,475 @@
+"""The next batch to label from a pool of features and logits, in memory or on a disk, under a memory budget.
+
+The pool is read in tiles whose size depends on its shape alone, so the picks do not depend on the budget.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from badge_jax.data.matrices import Matrix, in_memory, matrix_of
+from badge_jax.errors import InputError, unknown_name
+from badge_jax.gradients import prediction_residuals
+from badge_jax.rows import Rows
+from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
+from badge_jax.samplers.streamed import (
+    StreamedRows,
+    Watch,
+    distances_when_chosen,
+    nearest_pick,
+    streamed_k_center,
+    streamed_kmeans_plusplus,
+    tile_size,
+    time_of_a_pass,
+)
+from badge_jax.strategies.pointwise import highest, score, uniform
+
+_NEEDS = {  # what each strategy reads
+    "badge": ("features", "outputs"),
+    "badge_kcenter": ("features", "outputs"),
+    "coreset": ("features",),
+    "confidence": ("outputs",),
+    "margin": ("outputs",),
+    "entropy": ("outputs",),
+    "random": (),
+}
+_RANKING = ("confidence", "margin", "entropy")  # strategies that score every row by itself
+_SUM_TOLERANCE = 1e-2  # of the sum of a row of probabilities: float16 with a thousand classes
+_LARGEST_FEATURE = 1e18
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """How to choose.
+
+    k:             how many rows
+    strategy:      badge, badge_kcenter, margin, confidence, entropy, random or coreset
+    seed:          for badge and random
+    first:         the first row of badge: uniform, max_norm or norm; see `kmeans_plusplus`
+    memory_budget: bytes for the pool and the work on it, besides the interpreter and compiled programs (about
+                   0.3 GB); None for no limit
+    """
+
+    k: int
+    strategy: str = "badge"
+    seed: int = 0
+    first: str = "uniform"
+    memory_budget: int | None = None
+
+
+class Inputs(NamedTuple):
+    """features [n, d]; logits or probabilities [n, c]; labeled: row numbers or a mask [n] bool."""
+
+    features: Matrix | None = None
+    logits: Matrix | None = None
+    probabilities: Matrix | None = None
+    labeled: np.ndarray | None = None
+
+    @property
+    def outputs(self) -> Matrix | None:
+        return self.logits if self.logits is not None else self.probabilities
+
+
+class Task(NamedTuple):
+    """A selection that can be made: what is to be read, and which rows may be chosen.
+
+    features, outputs: what is needed of the inputs, held in memory if the budget allows
+    available: [n] bool
+    labeled:   row numbers
+    work_bytes, pool_bytes: memory that the work takes, and the needed inputs
+    """
+
+    options: SelectOptions
+    features: Matrix | None
+    outputs: Matrix | None
+    has_probabilities: bool
+    available: np.ndarray
+    labeled: np.ndarray
+    work_bytes: int
+    pool_bytes: int
+
+    @property
+    def is_streamed(self) -> bool:
+        return not all(m is None or m.is_in_memory for m in (self.features, self.outputs))
+
+
+class Selection(NamedTuple):
+    """indices: [k] int64, in the order chosen. remarks: what looks wrong in a way that is no error.
+    explanation: column → [k] values, see `_explain`; empty unless asked for."""
+
+    indices: np.ndarray
+    remarks: list[str]
+    explanation: dict[str, np.ndarray]
+
+
+class Forecast(NamedTuple):
+    """memory: bytes at the peak, without interpreter and compiled programs. read: bytes read from files.
+    seconds: without compilation. num_passes: over the pool, at the least."""
+
+    memory: int
+    read: int
+    seconds: float
+    num_passes: int
+
+
+def select(
+    k: int,
+    *,
+    features: Any = None,
+    logits: Any = None,
+    probabilities: Any = None,
+    strategy: str = "badge",
+    labeled: Any = None,
+    seed: int = 0,
+    first: str = "uniform",
+    memory_budget: int | None = None,
+) -> np.ndarray:
+    """The ``k`` rows of a pool to label next.
+
+    Arrays may be NumPy's, JAX's, or anything with ``__dlpack__`` (PyTorch tensors on the CPU), float16, float32
+    or float64, and stay as they are: tiles of them are converted. The picks depend on the values, the shapes
+    and the seed only. What looks wrong in a way that is no error is warned of.
+
+    features:      [n, d], the input of the output layer; for badge, badge_kcenter and coreset
+    logits:        [n, c], or ``probabilities`` [n, c] in their stead; for all strategies but coreset and random
+    strategy:      "badge" (Ash et al., ICLR 2020), "badge_kcenter", "margin", "confidence", "entropy", "random"
+                   or "coreset"
+    labeled:       rows that are labeled already or excluded: row numbers, or a mask [n] bool. The centres that
+                   coreset starts from
+    seed:          for badge and random
+    first:         the first row of badge: "uniform" (the paper), "max_norm" or "norm"
+    memory_budget: bytes, see `SelectOptions`
+    Returns [k] int64, distinct rows in the order chosen; the first j equal the answer for ``k = j``.
+    Raises InputError (a ValueError) for input that does not fit or is not finite.
+    """
+    given = {"features": features, "logits": logits, "probabilities": probabilities}
+    matrices = {name: matrix_of(array, name) for name, array in given.items() if array is not None}
+    options = SelectOptions(k, strategy, seed, first, memory_budget)
+    rows = None if labeled is None else np.asarray(labeled)
+    selection = run_task(make_task(options, Inputs(**matrices, labeled=rows)))
+    for remark in selection.remarks:
+        warnings.warn(remark, UserWarning, stacklevel=2)
+    return selection.indices
+
+
+def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = False) -> Task:
+    """Checks all that can be checked before the pool is read. Raises InputError for what does not fit.
+
+    is_explained: whether all that an explanation can use is to be read as well
+    """
+    _check_options(options)
+    given = [m for m in (inputs.features, inputs.logits, inputs.probabilities) if m is not None]
+    if inputs.logits is not None and inputs.probabilities is not None:
+        raise InputError("both logits and probabilities are given; wanted one of the two")
+    for need in _NEEDS[options.strategy]:
+        if getattr(inputs, need) is None:
+            wanted = "logits or probabilities" if need == "outputs" else need
+            raise InputError(f"strategy {options.strategy} wants {wanted}, and there are none")
+    if not given:
+        raise InputError("no features, logits or probabilities are given; wanted at least one of them")
+    n = given[0].shape[0]
+    for other in given[1:]:
+        if other.shape[0] != n:
+            raise InputError(
+                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
+            )
+    labeled = _row_numbers(inputs.labeled, n)
+    available = np.ones(n, bool)
+    available[labeled] = False
+    if options.k > available.sum():
+        raise InputError(f"k = {options.k}, but {available.sum()} of {n} rows are left to choose from")
+    needs = ("features", "outputs") if is_explained else _NEEDS[options.strategy]
+    features = inputs.features if "features" in needs else None
+    outputs = inputs.outputs if "outputs" in needs else None
+    needed = [m for m in (features, outputs) if m is not None]
+    work_bytes = _work_bytes(options, n, needed, len(labeled))
+    pool_bytes = sum(m.num_bytes for m in needed)
+    budget = math.inf if options.memory_budget is None else options.memory_budget
+    if work_bytes > budget:
+        raise InputError(
+            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work_bytes)} at least"
+        )
+    if work_bytes + pool_bytes <= budget:
+        features, outputs = (m and in_memory(m) for m in (features, outputs))
+    return Task(options, features, outputs, inputs.logits is None, available, labeled, work_bytes, pool_bytes)
+
+
+def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool = False) -> Selection:
+    """Reads the pool and chooses. Raises InputError for values that are not finite, or no probabilities.
+
+    watch: told of the progress
+    """
+    survey = _survey(task, watch)
+    rows = _embedding(task, survey)
+    indices, num_distinct = _choose(task, survey, rows, watch)
+    remarks = list(survey.remarks)
+    if num_distinct < task.options.k:
+        remarks.append(
+            f"only {num_distinct} of the {task.options.k} picks differ: the available rows left were copies of "
+            "rows chosen or labeled, or all zero"
+        )
+    explanation = _explain(task, survey, rows, indices, watch) if is_explained else {}
+    return Selection(indices, remarks, explanation)
+
+
+def _choose(task: Task, survey: "_Survey", rows: StreamedRows | None, watch: Watch) -> tuple[np.ndarray, int]:
+    """The picks [k] int64, and how many were made before only copies were left."""
+    options, available = task.options, jnp.asarray(task.available)
+    key = jax.random.key(options.seed)
+    if options.strategy == "random":
+        return np.asarray(uniform(key, available, options.k), np.int64), options.k
+    if options.strategy in _RANKING:
+        return np.asarray(highest(jnp.asarray(survey.scores), available, options.k), np.int64), options.k
+    assert rows is not None  # make_task asked for its inputs
+    if options.strategy == "badge":
+        batch = streamed_kmeans_plusplus(key, rows, options.k, task.available, options.first, watch)
+    else:
+        centers = task.labeled if options.strategy == "coreset" else np.zeros(0, np.int64)
+        batch = streamed_k_center(rows, options.k, task.available, centers, watch)
+    return batch.indices.astype(np.int64), batch.num_distinct
+
+
+def forecast(task: Task) -> Forecast:
+    """What the task will take, from its sizes and the time that reading a tile takes on this machine."""
+    passes = {"badge": 2 + (task.options.first != "uniform"), "badge_kcenter": 3, "coreset": 2, "random": 0}
+    num_passes = passes.get(task.options.strategy, 1)
+    rows, seconds = _embedding(task, _Survey([], None, 0, 0)), 0.0
+    if rows is not None:
+        a_pass, a_distance = time_of_a_pass(rows)
+        num_tests = task.options.k**2 if task.options.strategy == "badge" else 0
+        seconds = num_passes * a_pass + num_tests * a_distance
+    return Forecast(
+        memory=task.work_bytes + (0 if task.is_streamed else task.pool_bytes),
+        read=task.pool_bytes * (num_passes if task.is_streamed else 1),
+        seconds=seconds,
+        num_passes=num_passes,
+    )
+
+
+def _explain(
+    task: Task, survey: "_Survey", rows: StreamedRows | None, picks: np.ndarray, watch: Watch
+) -> dict[str, np.ndarray]:
+    """What a person wants to know of each pick; a column needs its inputs to be there.
+
+    predicted_class:  argmax of the outputs
+    uncertainty:      1 − max p
+    embedding_norm:   norm of the embedding that the strategy draws from (the gradient embedding for those that
+                      draw from none)
+    squared_distance: to the nearest pick before it; NaN for the first
+    represents:       available rows, picks included, to which no pick is nearer; of equals the first counts
+    """
+    columns = {}
+    if task.outputs is not None:
+        residuals = np.asarray(_residuals(task.outputs.take(picks), task.has_probabilities))
+        columns["predicted_class"] = residuals.argmin(axis=1)
+        columns["uncertainty"] = -residuals.min(axis=1)
+    if rows is not None:
+        scale = 2.0 ** (survey.left_exponent + survey.right_exponent)
+        taken = rows.take(picks)
+        lengths = [np.linalg.norm(np.asarray(part, np.float64), axis=1) for part in taken]
+        columns["embedding_norm"] = lengths[0] * lengths[1] * scale
+        distances = distances_when_chosen(rows, picks).astype(np.float64)
+        columns["squared_distance"] = np.where(np.isfinite(distances), distances * scale**2, np.nan)
+        nearest = nearest_pick(rows, picks, watch)[task.available]
+        columns["represents"] = np.bincount(nearest, minlength=len(picks))
+    return columns
+
+
+class _Survey(NamedTuple):
+    """What one look at the whole pool tells.
+
+    scores: [n] float32 of a strategy that ranks rows, else None
+    left_exponent, right_exponent: the embedding's largest entries of left and right are below 2 to these
+    """
+
+    remarks: list[str]
+    scores: np.ndarray | None
+    left_exponent: int
+    right_exponent: int
+
+
+class _TileSummary(NamedTuple):
+    """Of a tile of one input.
+
+    is_finite, is_distribution: [tile] bool
+    score:       [tile] float32
+    largest:     scalar, magnitude of what enters the embedding
+    is_constant, is_probable: scalar bool, whether all rows equal the pool's first, and look like probabilities
+    """
+
+    is_finite: jax.Array
+    is_distribution: jax.Array
+    score: jax.Array
+    largest: jax.Array
+    is_constant: jax.Array
+    is_probable: jax.Array
+
+
+def _survey(task: Task, watch: Watch) -> _Survey:
+    """Reads everything once: checks it, ranks rows where that is the strategy, and finds the scale."""
+    n, remarks, scores, exponents = len(task.available), [], None, {"features": 0, "outputs": 0}
+    counted = np.ones(n, bool) if task.options.strategy == "coreset" else task.available
+    for part, matrix in (("outputs", task.outputs), ("features", task.features)):
+        if matrix is None:
+            continue
+        kind = part if part == "features" else "probabilities" if task.has_probabilities else "logits"
+        ranked_by = (
+            task.options.strategy if task.options.strategy in ("confidence", "margin", "entropy") else None
+        )
+        tile, first_row = tile_size(n, matrix.shape[1]), matrix.read(0, 1)
+        is_finite, is_distribution, score_of = np.empty(n, bool), np.empty(n, bool), np.empty(n, np.float32)
+        largest, is_constant, is_probable = 0.0, True, True
+        for start in (min(start, n - tile) for start in range(0, n, tile)):
+            stop = start + tile
+            watch(f"checking {matrix.name}", stop, n)
+            summary = _summarise(matrix.read(start, stop), first_row, counted[start:stop], kind, ranked_by)
+            is_finite[start:stop], is_distribution[start:stop] = summary.is_finite, summary.is_distribution
+            score_of[start:stop] = summary.score
+            largest = max(largest, float(summary.largest))
+            is_constant &= bool(summary.is_constant)
+            is_probable &= bool(summary.is_probable)
+        _refuse(matrix, ~is_finite, "hold NaN or infinity (as float32)", "wanted finite values")
+        _refuse(matrix, ~is_distribution, "are no probabilities", "wanted values from 0 to 1 that sum to 1")
+        if part == "features" and largest > 0 and not 1 / _LARGEST_FEATURE < largest < _LARGEST_FEATURE:
+            raise InputError(
+                f"{matrix.name} reach {largest:.1e}; wanted a largest entry between 1e-18 and 1e18"
+            )
+        if is_constant and n > 1:
+            remarks.append(f"{matrix.name}: all {n} rows are the same")
+        if kind == "logits" and is_probable and matrix.shape[1] > 1:
+            remarks.append(
+                f"{matrix.name} look like probabilities (rows of 0 to 1 that sum to 1), taken as logits"
+            )
+        scores = score_of if ranked_by else scores
+        exponents[part] = math.frexp(largest)[1]
+    return _Survey(remarks, scores, exponents["outputs"], exponents["features"])
+
+
+def _refuse(matrix: Matrix, is_bad: np.ndarray, what: str, wanted: str) -> None:
+    if is_bad.any():
+        first = int(is_bad.argmax())
+        count = int(is_bad.sum())
+        rows = "1 row" if count == 1 else f"{count} rows"
+        raise InputError(f"{matrix.name}: {rows} of {len(is_bad)} {what}, first row {first}; {wanted}")
+
+
+@partial(jax.jit, static_argnames=("kind", "ranked_by"))
+def _summarise(
+    values: jax.Array, first_row: jax.Array, counted: jax.Array, kind: str, ranked_by: str | None
+) -> _TileSummary:
+    values, first_row = values.astype(jnp.float32), first_row.astype(jnp.float32)
+    error_of_sum = jnp.abs(jnp.sum(values, axis=1) - 1)
+    is_probable = jnp.all(values >= 0, axis=1) & (error_of_sum < _SUM_TOLERANCE)
+    logits = jnp.log(values) if kind == "probabilities" else values
+    entries = values if kind == "features" else prediction_residuals(logits)
+    return _TileSummary(
+        is_finite=jnp.all(jnp.isfinite(values), axis=1),
+        is_distribution=is_probable if kind == "probabilities" else jnp.ones_like(is_probable),
+        score=score(ranked_by, logits) if ranked_by else jnp.zeros(len(values)),
+        largest=jnp.max(jnp.abs(entries), where=counted[:, None], initial=0.0),
+        is_constant=jnp.all(values == first_row),
+        is_probable=jnp.all(is_probable),
+    )
+
+
+def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
+    """What the strategy, or an explanation, draws distances from; None if its inputs are not all there."""
+    features, outputs = task.features, task.outputs
+    if task.options.strategy == "coreset":
+        outputs = None
+    elif outputs is None:
+        return None
+    if features is None:
+        return None
+
+    def rows_of(read: Callable[[Matrix], np.ndarray]) -> Rows:
+        return _rows_of(
+            None if outputs is None else read(outputs),
+            read(features),
+            survey.left_exponent,
+            survey.right_exponent,
+            task.has_probabilities,
+        )
+
+    return StreamedRows(
+        num_rows=features.shape[0],
+        num_left=1 if outputs is None else outputs.shape[1],
+        num_right=features.shape[1],
+        read=lambda start, stop: rows_of(lambda matrix: matrix.read(start, stop)),
+        take=lambda indices: rows_of(lambda matrix: matrix.take(indices)),
+    )
+
+
+@partial(jax.jit, static_argnames="has_probabilities")
+def _rows_of(
+    outputs: jax.Array | None,
+    features: jax.Array,
+    left_exponent: jax.Array,
+    right_exponent: jax.Array,
+    has_probabilities: bool,
+) -> Rows:
+    """The embedding at unit scale; see `at_unit_scale`, which knows only pools in memory."""
+    right = features.astype(jnp.float32)
+    left = jnp.ones((len(right), 1)) if outputs is None else _residuals(outputs, has_probabilities)
+    return Rows(jnp.ldexp(jnp.ldexp(left, -left_exponent), -right_exponent), right)
+
+
+@partial(jax.jit, static_argnames="has_probabilities")
+def _residuals(outputs: jax.Array, has_probabilities: bool) -> jax.Array:
+    outputs = outputs.astype(jnp.float32)
+    return prediction_residuals(jnp.log(outputs) if has_probabilities else outputs)
+
+
+def _check_options(options: SelectOptions) -> None:
+    if isinstance(options.k, bool) or not isinstance(options.k, int) or options.k < 1:
+        raise InputError(f"k is {options.k!r}; wanted a whole number, 1 or more")
+    if options.strategy not in _NEEDS:
+        raise unknown_name("strategy", str(options.strategy), _NEEDS)
+    if options.first not in FIRST_POINTS:
+        raise unknown_name("first", str(options.first), FIRST_POINTS)
+    if isinstance(options.seed, bool) or not isinstance(options.seed, int) or not 0 <= options.seed < 2**32:
+        raise InputError(f"seed is {options.seed!r}; wanted a whole number from 0 to 4294967295")
+
+
+def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
+    """Row numbers from row numbers or a mask [n] bool."""
+    if labeled is None:
+        return np.zeros(0, np.int64)
+    if labeled.dtype == bool:
+        if labeled.shape != (n,):
+            raise InputError(f"labeled is a mask of shape {labeled.shape}; wanted ({n},)")
+        return np.flatnonzero(labeled)
+    if labeled.ndim != 1 or (labeled.dtype.kind not in "iu" and labeled.size):
+        raise InputError(
+            f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
+        )
+    outside = (labeled < 0) | (labeled >= n)
+    if outside.any():
+        raise InputError(f"labeled holds row {labeled[outside.argmax()]}; wanted 0 to {n - 1}")
+    numbers, counts = np.unique(labeled.astype(np.int64), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(f"labeled holds row {numbers[counts.argmax()]} {counts.max()} times; wanted it once")
+    return numbers
+
+
+def _work_bytes(options: SelectOptions, n: int, needed: list[Matrix], num_labeled: int) -> int:
+    """Memory besides the pool: a few numbers for each row, the chosen rows, and the tiles in flight."""
+    width = sum(matrix.shape[1] for matrix in needed)
+    if not width:
+        return 16 * n
+    source = max(matrix.dtype.itemsize for matrix in needed)
+    tile = tile_size(n, max(matrix.shape[1] for matrix in needed))
+    num_held = {"coreset": 2 * (num_labeled + 2048), "badge_kcenter": 2 * 2048}.get(options.strategy, 0)
+    num_held = 3 * (options.k + 512) if options.strategy == "badge" else num_held
+    return 40 * n + 4 * width * num_held + tile * width * (source + 12) + 4 * tile * 256
+
+
+def _megabytes(num_bytes: float) -> str:
+    return f"{math.ceil(num_bytes / 1e6):,} MB"
