@@ -110,12 +110,14 @@ class Select:
             self.strategy,
             self.seed,
             self.first,
-            None if self.memory is None else _num_bytes(self.memory, "--memory"),
+            None if self.memory is None else num_bytes(self.memory, "--memory"),
         )
         inputs = Inputs(
-            features=self.features and open_matrix(self.features, "--features"),
-            logits=self.logits and open_matrix(self.logits, "--logits"),
-            probabilities=self.probabilities and open_matrix(self.probabilities, "--probabilities"),
+            features=None if self.features is None else open_matrix(self.features, "--features"),
+            logits=None if self.logits is None else open_matrix(self.logits, "--logits"),
+            probabilities=None
+            if self.probabilities is None
+            else open_matrix(self.probabilities, "--probabilities"),
             labeled=None if self.labeled is None else read_vector(self.labeled, "--labeled"),
         )
         task = make_task(options, inputs, is_explained=self.explain)
@@ -199,7 +201,7 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
         "index": selection.indices.tolist(),
     }
     if ids is not None:
-        columns["id"] = [ids[index] for index in indices]
+        columns["id"] = [ids[index] for index in columns["index"]]
     for name, values in selection.explanation.items():
         is_float = values.dtype.kind == "f"
         columns[name] = [
@@ -223,7 +225,8 @@ def _print_forecast(task: Task) -> None:
     print(f"time: about {expected.seconds:,.1f} s, and a few for start and compilation")
 
 
-def _num_bytes(text: str, name: str) -> int:
+def num_bytes(text: str, name: str) -> int:
+    """A size such as 4GB or 1.5GiB. Raises InputError, which calls it ``name``, for another text."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if not match or match[2] == "i":
         raise InputError(f"{name} is {text!r}; wanted a size such as 4GB, 500MB or 1.5GiB")

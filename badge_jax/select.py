@@ -338,15 +338,11 @@ def _survey(task: Task, watch: Watch) -> _Survey:
         _refuse(matrix, ~is_finite, "hold NaN or infinity (as float32)", "wanted finite values")
         _refuse(matrix, ~is_distribution, "are no probabilities", "wanted values from 0 to 1 that sum to 1")
         if part == "features" and largest > 0 and not 1 / _LARGEST_FEATURE < largest < _LARGEST_FEATURE:
-            raise InputError(
-                f"{matrix.name} reach {largest:.1e}; wanted a largest entry between 1e-18 and 1e18"
-            )
+            raise InputError(f"{matrix.name}: largest entry is {largest:.1e}; wanted one from 1e-18 to 1e18")
         if is_constant and n > 1:
             remarks.append(f"{matrix.name}: all {n} rows are the same")
         if kind == "logits" and is_probable and matrix.shape[1] > 1:
-            remarks.append(
-                f"{matrix.name} look like probabilities (rows of 0 to 1 that sum to 1), taken as logits"
-            )
+            remarks.append(f"{matrix.name}: taken as logits, but every row looks like probabilities")
         scores = score_of if ranked_by else scores
         exponents[part] = math.frexp(largest)[1]
     return _Survey(remarks, scores, exponents["outputs"], exponents["features"])

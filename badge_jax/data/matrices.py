@@ -5,6 +5,7 @@ unpickled.
 """
 
 import ast
+import io
 import math
 import zipfile
 from collections.abc import Callable
@@ -70,17 +71,18 @@ def open_matrix(path: Path, name: str) -> Matrix:
     layout = _npy_layout(path, name)
     _check(layout.shape, layout.dtype, name)
     (n, width), row_bytes = layout.shape, layout.shape[1] * layout.dtype.itemsize
-    file = path.open("rb", buffering=0)
 
     def read(start: int, stop: int) -> np.ndarray:
         rows = np.empty((stop - start, width), layout.dtype)
-        _read_into(file, layout.offset + start * row_bytes, rows.data.cast("B"), f"{name}: {path}")
+        with path.open("rb", buffering=0) as file:
+            _read_into(file, layout.offset + start * row_bytes, rows, name)
         return rows
 
     def take(indices: np.ndarray) -> np.ndarray:
         rows = np.empty((len(indices), width), layout.dtype)
-        for place in np.argsort(indices, kind="stable"):  # in the order of the file
-            rows[place] = read(int(indices[place]), int(indices[place]) + 1)[0]
+        with path.open("rb", buffering=0) as file:
+            for place in np.argsort(indices, kind="stable"):  # in the order of the file
+                _read_into(file, layout.offset + int(indices[place]) * row_bytes, rows[place], name)
         return rows
 
     return Matrix(name, (n, width), layout.dtype, read, take, False)
@@ -198,8 +200,9 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
 
 
 def _small_array(path: Path, name: str) -> np.ndarray:
-    _npy_layout(path, name)
-    return np.load(path, allow_pickle=False)
+    layout = _npy_layout(path, name)
+    content = path.read_bytes()[layout.offset :]
+    return np.frombuffer(content, layout.dtype, count=math.prod(layout.shape)).reshape(layout.shape)
 
 
 def _npy_layout(path: Path, name: str) -> _Layout:
@@ -217,6 +220,8 @@ def _npy_layout(path: Path, name: str) -> _Layout:
             shape, is_fortran = fields["shape"], fields["fortran_order"]
             if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
                 raise ValueError(f"its shape is {shape!r}")
+            if not isinstance(is_fortran, bool) or dtype.itemsize == 0:
+                raise ValueError("its header makes no sense")
             offset, size = file.tell(), file.seek(0, 2)
     except OSError:
         raise
@@ -234,13 +239,14 @@ def _npy_layout(path: Path, name: str) -> _Layout:
     return _Layout(offset, shape, dtype)
 
 
-def _read_into(file: Any, offset: int, view: memoryview, what: str) -> None:
+def _read_into(file: io.RawIOBase, offset: int, array: np.ndarray, name: str) -> None:
+    """Fills a contiguous array from the file."""
     file.seek(offset)
-    done = 0
+    view, done = array.data.cast("B"), 0
     while done < len(view):
         count = file.readinto(view[done:])
         if not count:
-            raise InputError(f"{what} was cut off while it was read")
+            raise InputError(f"{name} was cut off while it was read; wanted a file that does not change")
         done += count
 
 

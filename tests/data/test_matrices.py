@@ -1,0 +1,198 @@
+"""Reading matrices by the row, and every file that is not one."""
+
+import io
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from badge_jax.data.matrices import in_memory, matrix_of, open_matrix, read_ids, read_vector
+from badge_jax.errors import InputError
+
+VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def saved(tmp_path, array, name="x.npy", **options):
+    np.save(tmp_path / name, array, **options)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "compressed", "array"])
+def test_rows_are_read_as_they_are(tmp_path, kind, dtype):
+    values = VALUES.astype(dtype)
+    if kind == "array":
+        matrix = matrix_of(values, "x")
+    elif kind == "npy":
+        matrix = open_matrix(saved(tmp_path, values), "x")
+    else:
+        (np.savez if kind == "npz" else np.savez_compressed)(tmp_path / "x.npz", x=values, other=VALUES)
+        matrix = open_matrix(tmp_path / "x.npz", "x")
+    assert matrix.shape == (4, 3)
+    assert matrix.num_bytes == values.nbytes
+    assert matrix.is_in_memory == (kind != "npy")
+    for held in (matrix, in_memory(matrix)):
+        np.testing.assert_array_equal(held.read(1, 3), values[1:3])
+        np.testing.assert_array_equal(held.take(np.array([3, 0, 3])), values[[3, 0, 3]])
+
+
+def test_versions_of_the_format(tmp_path):
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with (tmp_path / "x.npy").open("wb") as file:
+            np.lib.format.write_array(file, VALUES, version=version)
+        np.testing.assert_array_equal(open_matrix(tmp_path / "x.npy", "x").read(0, 4), VALUES)
+
+
+def test_arrays_of_other_libraries():
+    assert matrix_of(jnp.asarray(VALUES), "x").shape == (4, 3)
+    torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
+    tensor = torch.tensor(VALUES, requires_grad=True)
+    np.testing.assert_array_equal(matrix_of(tensor, "x").read(0, 4), VALUES)
+    assert matrix_of(tensor.half(), "x").dtype == np.float16
+    with pytest.raises(InputError, match="x is"):
+        matrix_of(tensor.bfloat16(), "x")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(3, np.float32), r"x has shape \(3,\); wanted a matrix"),
+        (np.zeros((2, 3, 4), np.float32), r"x has shape \(2, 3, 4\)"),
+        (np.zeros((0, 3), np.float32), "at least one row"),
+        (np.zeros((3, 0), np.float32), "at least one row"),
+        (np.zeros((3, 2), np.int64), "x is int64; wanted float16, float32, float64"),
+        (np.zeros((3, 2), complex), "x is complex128"),
+        (np.array([["a", "b"]]), "x is <U1"),
+    ],
+)
+def test_what_is_no_matrix(tmp_path, array, message):
+    with pytest.raises(InputError, match=message):
+        matrix_of(array, "x")
+    with pytest.raises(InputError, match=message):
+        open_matrix(saved(tmp_path, array), "x")
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path = saved(tmp_path, np.array([[Trap()]], object), allow_pickle=True)
+    np.savez(tmp_path / "x.npz", x=np.array([[Trap()]], object))
+    for file in (path, tmp_path / "x.npz"):
+        with pytest.raises(InputError, match=r"pickle|Object"):
+            open_matrix(file, "x")
+    for read in (read_vector, lambda *args: read_ids(*args, 1)):
+        with pytest.raises(InputError, match="pickled"):
+            read(path, "x")
+    with pytest.raises(InputError, match="Python objects"):
+        matrix_of(np.array([[Trap()]], object), "x")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_files_that_are_not_whole(tmp_path):
+    content = saved(tmp_path, VALUES).read_bytes()
+    path = tmp_path / "cut.npy"
+    for length, message in (
+        (len(content) - 1, "cut off: 47 bytes of data where 48"),
+        (20, "not a .npy"),
+        (0, "not a"),
+    ):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=message):
+            open_matrix(path, "--x")
+    with pytest.raises(InputError, match=r"--x: .* does not exist; wanted a .npy or .npz file"):
+        open_matrix(tmp_path / "none.npy", "--x")
+    with pytest.raises(InputError, match="is a folder"):
+        open_matrix(tmp_path, "--x")
+    with pytest.raises(InputError, match="Fortran order"):
+        open_matrix(saved(tmp_path, np.asfortranarray(VALUES)), "--x")
+    np.savez(tmp_path / "two.npz", a=VALUES, b=VALUES)
+    with pytest.raises(InputError, match="holds a, b; wanted one array, or one called x"):
+        open_matrix(tmp_path / "two.npz", "--x")
+    damaged = bytearray((tmp_path / "two.npz").read_bytes())
+    damaged[60:90] = bytes(30)
+    (tmp_path / "two.npz").write_bytes(damaged)
+    with pytest.raises(InputError, match="cannot be read"):
+        open_matrix(tmp_path / "two.npz", "--a")
+
+
+def test_a_file_cut_while_it_is_read(tmp_path):
+    path = saved(tmp_path, VALUES)
+    matrix = open_matrix(path, "--x")
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match="was cut off"):
+        matrix.read(0, 4)
+
+
+def test_row_numbers(tmp_path):
+    (tmp_path / "rows.txt").write_text("3\n\n 1\n")
+    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [3, 1]
+    assert read_vector(saved(tmp_path, np.array([True, False])), "x").tolist() == [True, False]
+    for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n"):
+        (tmp_path / "rows.txt").write_text(text)
+        with pytest.raises(InputError, match=r"holds '.*'; wanted one row number a line"):
+            read_vector(tmp_path / "rows.txt", "x")
+    (tmp_path / "rows.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="nor UTF-8 text"):
+        read_vector(tmp_path / "rows.txt", "x")
+    with pytest.raises(InputError, match="does not exist"):
+        read_vector(tmp_path / "none", "x")
+
+
+def test_ids(tmp_path):
+    (tmp_path / "ids.txt").write_text("a,1\nb\n")
+    assert read_ids(tmp_path / "ids.txt", "x", 2) == ["a,1", "b"]
+    assert read_ids(saved(tmp_path, np.array(["ä", "b"])), "x", 2) == ["ä", "b"]
+    assert read_ids(saved(tmp_path, np.array([7, 8])), "x", 2) == ["7", "8"]
+    with pytest.raises(InputError, match="2 ids for 3 rows"):
+        read_ids(tmp_path / "ids.txt", "x", 3)
+    with pytest.raises(InputError, match="wanted text or integers"):
+        read_ids(saved(tmp_path, np.array([0.5])), "x", 1)
+
+
+HEADERS = st.one_of(
+    st.binary(max_size=80),
+    st.text(max_size=60).map(str.encode),
+    st.builds(
+        lambda descr, order, shape: repr({"descr": descr, "fortran_order": order, "shape": shape}).encode(),
+        st.one_of(
+            st.sampled_from(
+                ["<f4", "<f2", ">f8", "|O", "|S3", "<U2", "<U0", "<M8[s]", "|V2", "<c8", "|b1", "?!", ""]
+            ),
+            st.lists(st.tuples(st.text(max_size=3), st.sampled_from(["<f4", "|O"])), max_size=3),
+            st.integers(),
+        ),
+        st.one_of(st.booleans(), st.none()),
+        st.one_of(
+            st.lists(st.integers(-2, 2**70), max_size=4).map(tuple),
+            st.lists(st.integers(0, 4), max_size=3).map(tuple),
+            st.integers(),
+            st.text(max_size=3),
+        ),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(HEADERS, st.sampled_from([1, 2, 3, 9]), st.integers(-3, 3), st.binary(max_size=64))
+def test_no_header_makes_a_traceback(tmp_path, header, version, slack, data):
+    """A file opens as a matrix or is refused in one line; whatever its header, its dtype and its length."""
+    content = io.BytesIO()
+    content.write(b"\x93NUMPY" + bytes([version, 0]))
+    content.write(max(0, len(header) + slack).to_bytes(2 if version == 1 else 4, "little") + header + data)
+    path = tmp_path / "fuzzed.npy"
+    path.write_bytes(content.getvalue())
+    for read in (open_matrix, read_vector, lambda *args: read_ids(*args, 3)):
+        try:
+            found = read(path, "x")
+        except InputError as error:
+            message = str(error)
+        else:
+            message = ""
+            if read is open_matrix:
+                found.read(0, found.shape[0])
+        assert "\n" not in message

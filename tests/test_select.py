@@ -1,0 +1,345 @@
+"""`select`: the next batch from features and logits, in Python and from the command line."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import badge_embedding, softmax
+
+from badge_jax import STRATEGIES, Pool, select
+from badge_jax.cli import main, num_bytes
+from badge_jax.data.matrices import open_matrix
+from badge_jax.errors import InputError
+from badge_jax.samplers import streamed
+
+# the function hides the module of its name in the package
+select_module = sys.modules["badge_jax.select"]
+Inputs, SelectOptions = select_module.Inputs, select_module.SelectOptions
+
+N, C, D = 3000, 5, 12
+
+
+def pool_of(n=N, c=C, d=D, seed=0):
+    rng = np.random.default_rng(seed)
+    features = np.maximum(rng.normal(size=(n, d)), 0).astype(np.float32)
+    return {"features": features, "logits": (3 * rng.normal(size=(n, c))).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return pool_of()
+
+
+@pytest.fixture(scope="module")
+def folder(arrays, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    np.save(folder / "probabilities.npy", softmax(arrays["logits"]).astype(np.float32))
+    np.save(folder / "labeled.npy", np.arange(0, N, 10))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BADGE_JAX_CACHE", str(tmp_path / "cache"))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def needs(strategy, arrays):
+    return {
+        name: array
+        for name, array in arrays.items()
+        if strategy.startswith("badge") or (name == "features") == (strategy == "coreset")
+    }
+
+
+@pytest.mark.parametrize("strategy", select_module._NEEDS)
+def test_it_is_the_strategy(strategy, arrays):
+    """The same picks as the registered strategy makes of the whole pool in memory."""
+    labeled = np.arange(0, N, 10)
+    picks = select(60, **needs(strategy, arrays), strategy=strategy, labeled=labeled, seed=4)
+    is_labeled = jnp.zeros(N, bool).at[labeled].set(True)
+    pool = Pool(
+        jnp.asarray(arrays["logits"]),
+        jnp.asarray(arrays["features"]),
+        jnp.full(N, -1, jnp.int32),
+        is_labeled,
+        ~is_labeled,
+    )
+    whole = STRATEGIES[strategy]()
+    expected, _ = whole.query(jax.random.key(4), whole.init(N, 1), pool, 60)
+    assert picks.dtype == np.int64
+    assert picks.tolist() == expected.tolist()
+    mask = np.zeros(N, bool)
+    mask[labeled] = True
+    shorter = select(25, **needs(strategy, arrays), strategy=strategy, labeled=mask, seed=4)
+    assert shorter.tolist() == picks[:25].tolist()
+
+
+@pytest.mark.parametrize("strategy", ["badge", "badge_kcenter", "coreset", "margin"])
+def test_picks_are_the_same_for_every_budget(strategy, folder, monkeypatch):
+    """In memory, and read from disk in tiles of 100 rows with folds in between."""
+    monkeypatch.setattr(streamed, "tile_size", lambda n, width: 100)
+    monkeypatch.setattr(select_module, "tile_size", lambda n, width: 100)
+    plan = streamed.make_plan(N, C, D)._replace(proposals=16, fold_block=4, test_block=8)
+    plan = plan._replace(pass_cost=0, batch_cost=0)
+    monkeypatch.setattr(streamed, "_plan_of", lambda rows: plan)
+    picks, budget = [], None
+    for is_streamed in (False, True):
+        inputs = Inputs(
+            open_matrix(folder / "features.npy", "features"), open_matrix(folder / "logits.npy", "logits")
+        )
+        task = select_module.make_task(SelectOptions(80, strategy, memory_budget=budget), inputs)
+        assert task.is_streamed == is_streamed
+        budget = task.work_bytes
+        picks.append(select_module.run_task(task).indices.tolist())
+    assert picks[0] == picks[1]
+    assert len(set(picks[0])) == 80
+
+
+def test_dtypes_and_probabilities(arrays):
+    plain = select(40, **arrays)
+    assert select(40, **{k: v.astype(np.float64) for k, v in arrays.items()}).tolist() == plain.tolist()
+    assert select(40, **{k: jnp.asarray(v) for k, v in arrays.items()}).tolist() == plain.tolist()
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    same = {name: array.astype(np.float32) for name, array in halves.items()}
+    assert select(40, **halves).tolist() == select(40, **same).tolist()
+    probabilities = softmax(arrays["logits"]).astype(np.float32)
+    by_margin = select(40, probabilities=probabilities, strategy="margin")
+    assert by_margin.tolist() == select(40, logits=arrays["logits"], strategy="margin").tolist()
+    one_hot = np.eye(C, dtype=np.float32)[arrays["logits"].argmax(1)]
+    with pytest.warns(UserWarning, match="only 1 of the 40 picks differ"):  # every gradient is zero
+        assert len(set(select(40, features=arrays["features"], probabilities=one_hot).tolist())) == 40
+
+
+def test_torch_tensors(arrays):
+    torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
+    tensors = {name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()}
+    assert select(20, **tensors).tolist() == select(20, **arrays).tolist()
+
+
+ODD = ["huge logits", "equal logits", "one class", "one feature", "copies", "one row"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("strategy", select_module._NEEDS)
+@pytest.mark.parametrize(
+    "case", ["huge logits", "equal logits", "one class", "one feature", "copies", "one row"]
+)
+def test_odd_pools(strategy, case):
+    arrays = pool_of(64, 1 if case == "one class" else 3, 1 if case == "one feature" else 4)
+    if case == "huge logits":
+        arrays["logits"] = np.sign(arrays["logits"]) * np.float32(1e4)
+    if case == "equal logits":
+        arrays["logits"][:] = 2
+    if case == "copies":
+        arrays = {name: np.repeat(array[:1], 64, axis=0) for name, array in arrays.items()}
+    if case == "one row":
+        arrays = {name: array[:1] for name, array in arrays.items()}
+    n = len(arrays["features"])
+    picks = select(n, **needs(strategy, arrays), strategy=strategy)
+    assert sorted(picks.tolist()) == list(range(n))
+
+
+def test_what_looks_wrong_is_warned_of(arrays):
+    probabilities = softmax(arrays["logits"]).astype(np.float32)
+    with pytest.warns(UserWarning, match="taken as logits, but every row looks like probabilities"):
+        select(5, features=arrays["features"], logits=probabilities)
+    with pytest.warns(UserWarning, match="features: all 3000 rows are the same"):
+        select(5, features=np.ones((N, 2), np.float32), logits=arrays["logits"])
+    few = {name: array[np.arange(N) % 3] for name, array in arrays.items()}
+    with pytest.warns(UserWarning, match="only 3 of the 5 picks differ"):
+        select(5, **few)
+
+
+BAD = [
+    ({"k": 0}, "k is 0; wanted a whole number"),
+    ({"k": N}, "k = 3000, but 2700 of 3000 rows are left"),
+    ({"strategy": "bagde"}, "unknown strategy 'bagde'; did you mean badge?"),
+    ({"first": "last"}, "unknown first 'last'"),
+    ({"seed": -1}, "seed is -1"),
+    ({"logits": None}, "strategy badge wants logits or probabilities, and there are none"),
+    ({"features": None}, "strategy badge wants features"),
+    ({"features": None, "logits": None, "strategy": "random"}, "wanted at least one of them"),
+    ({"probabilities": np.ones((N, C), np.float32)}, "both logits and probabilities are given"),
+    ({"logits": np.zeros((7, 3), np.float32)}, "features has 3000 rows and logits has 7"),
+    ({"labeled": np.array([5, N])}, "labeled holds row 3000; wanted 0 to 2999"),
+    ({"labeled": np.array([-1])}, "labeled holds row -1"),
+    ({"labeled": np.array([5, 8, 5])}, "labeled holds row 5 2 times"),
+    ({"labeled": np.zeros(7, bool)}, r"labeled is a mask of shape \(7,\); wanted \(3000,\)"),
+    ({"labeled": np.array([0.5])}, "labeled is float64"),
+    ({"memory_budget": 1000}, "memory budget of 1 MB is too small; wanted"),
+    ({"features": np.full((N, 2), 1e25)}, "largest entry is 1.0e.25; wanted one from 1e-18 to 1e18"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[message[:40] for _, message in BAD])
+def test_bad_arguments(arrays, changes, message):
+    with pytest.raises(InputError, match=message):
+        select(**{"k": 5, **arrays, "labeled": np.arange(0, N, 10), **changes})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["features", "logits"])
+def test_values_that_are_not_finite(arrays, name, value):
+    broken = {key: array.copy() for key, array in arrays.items()}
+    broken[name][[17, 2999], 1] = value
+    message = rf"{name}: 2 rows of 3000 hold NaN or infinity \(as float32\), first row 17; wanted finite"
+    with pytest.raises(InputError, match=message):
+        select(5, **broken)
+
+
+def test_what_are_no_probabilities(arrays):
+    probabilities = softmax(arrays["logits"]).astype(np.float32)
+    probabilities[40] *= 2
+    with pytest.raises(InputError, match="probabilities: 1 row of 3000 are no probabilities, first row 40"):
+        select(5, features=arrays["features"], probabilities=probabilities)
+
+
+def command_line(folder, out, *options):
+    files = [f"--{name}={folder / name}.npy" for name in ("features", "logits", "labeled")]
+    return ["select", "--k", "12", *files, "--out", str(out), *options]
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_command_line(folder, tmp_path, capsys, arrays):
+    out = tmp_path / "picks.csv"
+    assert main(command_line(folder, out)) == 0
+    assert capsys.readouterr() == ("", "")
+    assert out.read_text().splitlines()[0] == "rank,index"
+    expected = select(12, **arrays, labeled=np.arange(0, N, 10)).tolist()
+    assert [(row["rank"], row["index"]) for row in rows_of(out)] == [
+        (str(rank), str(index)) for rank, index in enumerate(expected)
+    ]
+    (tmp_path / "ids.txt").write_text("".join(f"photo {i}, left\n" for i in range(N)))
+    assert main(command_line(folder, out, "--ids", str(tmp_path / "ids.txt"))) == 0
+    assert [row["id"] for row in rows_of(out)] == [f"photo {index}, left" for index in expected]
+
+
+def test_explanation(folder, tmp_path, arrays):
+    out = tmp_path / "picks.csv"
+    assert main(command_line(folder, out, "--explain")) == 0
+    rows = rows_of(out)
+    picks = [int(row["index"]) for row in rows]
+    points = badge_embedding(arrays["logits"], arrays["features"])
+    squared = ((points[:, None] - points[None, picks]) ** 2).sum(-1)
+    nearest = squared[np.arange(N) % 10 != 0].argmin(1)
+    assert rows[0]["squared_distance"] == ""
+    for t, (row, pick) in enumerate(zip(rows, picks, strict=True)):
+        probabilities = softmax(arrays["logits"][pick][None])[0]
+        assert int(row["predicted_class"]) == probabilities.argmax()
+        assert float(row["uncertainty"]) == pytest.approx(1 - probabilities.max(), rel=1e-4)
+        assert float(row["embedding_norm"]) == pytest.approx(np.linalg.norm(points[pick]), rel=1e-4)
+        assert int(row["represents"]) == (nearest == t).sum()
+        if t:
+            assert float(row["squared_distance"]) == pytest.approx(squared[pick, :t].min(), rel=1e-4)
+
+
+def test_explanation_of_what_is_given(folder, tmp_path):
+    out = tmp_path / "picks.csv"
+    base = ["select", "--k", "3", "--out", str(out), "--explain"]
+    assert main([*base, "--strategy", "margin", "--logits", str(folder / "logits.npy")]) == 0
+    assert list(rows_of(out)[0]) == ["rank", "index", "predicted_class", "uncertainty"]
+    assert main([*base, "--strategy", "coreset", "--features", str(folder / "features.npy")]) == 0
+    assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", "represents"]
+
+
+def test_dry_run(folder, tmp_path, capsys):
+    assert main(command_line(folder, tmp_path / "picks.csv", "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    assert "3,000 rows, 0 MB, held in memory" in printed
+    for line in ("peak memory: about", "read from files: at least", "time: about"):
+        assert line in printed
+    assert not (tmp_path / "picks.csv").exists()
+
+
+def test_warnings_do_not_stop_it(folder, tmp_path, capsys):
+    out = tmp_path / "picks.csv"
+    assert main(command_line(folder, out, f"--logits={folder / 'probabilities.npy'}")) == 0
+    assert "badge-jax: warning: --logits: taken as logits, but every row" in capsys.readouterr().err
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features=none.npy"], "--features: none.npy does not exist"),
+        (["--labeled=none.txt"], "--labeled: none.txt does not exist"),
+        (["--ids=none.txt"], "--ids: none.txt does not exist"),
+        (["--k=0"], "k is 0; wanted a whole number, 1 or more"),
+        (["--k=2701"], "k = 2701, but 2700 of 3000 rows are left to choose from"),
+        (["--memory=lots"], "--memory is 'lots'; wanted a size such as 4GB"),
+        (["--memory=1KB"], "the memory budget of 1 MB is too small; wanted"),
+        (["--strategy=albl"], "unknown strategy 'albl'"),
+        (["--out=/nowhere/picks.csv"], "/nowhere is no folder; wanted one that exists"),
+        (["--out=."], "is a folder; wanted the name of a file"),
+    ],
+)
+def test_bad_command_lines(folder, tmp_path, capsys, options, message):
+    out = tmp_path / "picks.csv"
+    assert main(command_line(folder, out, *options)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("badge-jax: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written(folder, tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert main(command_line(folder, tmp_path / "picks.csv")) == 2
+    assert "cannot be written (Permission denied)" in capsys.readouterr().err
+
+
+def test_sizes():
+    sizes = {"4GB": 4e9, "500 mb": 5e8, "1.5GiB": 1.5 * 2**30, "77": 77, "2k": 2000}
+    for text, size in sizes.items():
+        assert num_bytes(text, "--memory") == size
+
+
+@pytest.mark.slow
+def test_a_large_pool_stays_within_its_budget(tmp_path):
+    """400 MB of float16 on disk under a budget of 150 MB; the same picks as in memory."""
+    rng = np.random.default_rng(0)
+    for name, width in (("features", 480), ("logits", 20)):
+        array = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float16, (400_000, width))
+        for start in range(0, len(array), 50_000):
+            array[start : start + 50_000] = np.maximum(rng.standard_normal((50_000, width)), -1)
+        del array
+    script = (
+        "import re, sys; from badge_jax.cli import main; code = main(sys.argv[1:]); "
+        "print(code, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    picks = []
+    for budget in ("150MB", "4GB"):
+        out = tmp_path / f"{budget}.csv"
+        arguments = [f"--{name}={tmp_path / name}.npy" for name in ("features", "logits")]
+        arguments += ["--k", "500", "--memory", budget, "--out", str(out)]
+        done = subprocess.run(
+            [sys.executable, "-c", script, "select", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ},
+        )
+        code, peak = json.loads(f"[{','.join(done.stdout.split())}]")
+        assert code == 0
+        picks.append(out.read_text())
+        if budget == "150MB":
+            assert peak * 1024 < 150e6 + 400e6, "budget, interpreter and programs"
+    assert picks[0] == picks[1]
