@@ -1,14 +1,18 @@
 """Batch active learning in JAX: BADGE (Ash et al., ICLR 2020) and its rivals."""
 
+from typing import TYPE_CHECKING, Any
+
 from badge_jax._version import __version__
-from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
 from badge_jax.gradients import binary_logistic_embedding, gradient_embedding, last_layer_gradients
-from badge_jax.models import MODELS, Model, linen_model, mlp
 from badge_jax.rows import Rows, dense_rows
 from badge_jax.samplers import k_center_greedy, kmeans_plusplus, lazy_kmeans_plusplus
 from badge_jax.select import select
 from badge_jax.strategies import STRATEGIES, Pool, Strategy
-from badge_jax.training import Fit, FitOptions, make_fit, make_optimizer, make_predict
+
+if TYPE_CHECKING:
+    from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
+    from badge_jax.models import MODELS, Model, linen_model, mlp
+    from badge_jax.training import Fit, FitOptions, make_fit, make_optimizer, make_predict
 
 __all__ = [
     "MODELS",
@@ -37,3 +41,19 @@ __all__ = [
     "mlp",
     "select",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What trains networks is imported when first asked for: Flax and Optax take a third of a second to load,
+    and who only selects needs neither."""
+    if name in __all__:
+        from badge_jax import active_learning, models, training
+
+        for module in (active_learning, models, training):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'badge_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,8 +19,6 @@ from badge_jax.data import DATASETS, fetch_table, on_this_machine
 from badge_jax.data.matrices import open_matrix, read_ids, read_vector
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import cache_folder, check_writable, write_whole
-from badge_jax.report import report
-from badge_jax.runs import Line, RunOptions, run
 from badge_jax.select import Inputs, Selection, SelectOptions, Task, forecast, make_task, run_task
 
 
@@ -56,6 +54,8 @@ class Run:
     """First point of a BADGE batch: uniform (default), max_norm or norm."""
 
     def execute(self) -> None:
+        from badge_jax.runs import Line, RunOptions, run  # Flax and Optax, which `select` can do without
+
         options = RunOptions(**{name: getattr(self, name) for name in RunOptions.__dataclass_fields__})
         layout = "{desc} {n_fmt}/{total_fmt} rounds [{elapsed}{postfix}]"
         with tqdm(total=self.rounds + 1, disable=None, bar_format=layout, desc="loading") as bar:
@@ -149,6 +149,8 @@ class Report:
     """Folder of the report."""
 
     def execute(self) -> None:
+        from badge_jax.report import report
+
         result = report(self.directories, self.out)
         print(result.table)
         print()

@@ -295,57 +295,87 @@ class _Survey(NamedTuple):
     right_exponent: int
 
 
-class _TileSummary(NamedTuple):
-    """Of a tile of one input.
-
-    is_finite, is_distribution: [tile] bool
-    score:       [tile] float32
-    largest:     scalar, magnitude of what enters the embedding
-    is_constant, is_probable: scalar bool, whether all rows equal the pool's first, and look like probabilities
-    """
-
-    is_finite: jax.Array
-    is_distribution: jax.Array
-    score: jax.Array
-    largest: jax.Array
-    is_constant: jax.Array
-    is_probable: jax.Array
-
-
 def _survey(task: Task, watch: Watch) -> _Survey:
     """Reads everything once: checks it, ranks rows where that is the strategy, and finds the scale."""
-    n, remarks, scores, exponents = len(task.available), [], None, {"features": 0, "outputs": 0}
-    counted = np.ones(n, bool) if task.options.strategy == "coreset" else task.available
-    for part, matrix in (("outputs", task.outputs), ("features", task.features)):
-        if matrix is None:
-            continue
-        kind = part if part == "features" else "probabilities" if task.has_probabilities else "logits"
-        ranked_by = (
-            task.options.strategy if task.options.strategy in ("confidence", "margin", "entropy") else None
-        )
-        tile, first_row = tile_size(n, matrix.shape[1]), matrix.read(0, 1)
-        is_finite, is_distribution, score_of = np.empty(n, bool), np.empty(n, bool), np.empty(n, np.float32)
-        largest, is_constant, is_probable = 0.0, True, True
-        for start in (min(start, n - tile) for start in range(0, n, tile)):
-            stop = start + tile
-            watch(f"checking {matrix.name}", stop, n)
-            summary = _summarise(matrix.read(start, stop), first_row, counted[start:stop], kind, ranked_by)
-            is_finite[start:stop], is_distribution[start:stop] = summary.is_finite, summary.is_distribution
-            score_of[start:stop] = summary.score
-            largest = max(largest, float(summary.largest))
-            is_constant &= bool(summary.is_constant)
-            is_probable &= bool(summary.is_probable)
-        _refuse(matrix, ~is_finite, "hold NaN or infinity (as float32)", "wanted finite values")
-        _refuse(matrix, ~is_distribution, "are no probabilities", "wanted values from 0 to 1 that sum to 1")
-        if part == "features" and largest > 0 and not 1 / _LARGEST_FEATURE < largest < _LARGEST_FEATURE:
-            raise InputError(f"{matrix.name}: largest entry is {largest:.1e}; wanted one from 1e-18 to 1e18")
-        if is_constant and n > 1:
-            remarks.append(f"{matrix.name}: all {n} rows are the same")
-        if kind == "logits" and is_probable and matrix.shape[1] > 1:
-            remarks.append(f"{matrix.name}: taken as logits, but every row looks like probabilities")
-        scores = score_of if ranked_by else scores
-        exponents[part] = math.frexp(largest)[1]
-    return _Survey(remarks, scores, exponents["outputs"], exponents["features"])
+    counted = np.ones(len(task.available), bool) if task.options.strategy == "coreset" else task.available
+    survey = _Survey([], None, 0, 0)
+    if task.outputs is not None:
+        survey = _survey_outputs(task, task.outputs, counted, survey, watch)
+    if task.features is not None:
+        survey = _survey_features(task.features, counted, survey, watch)
+    return survey
+
+
+def _survey_outputs(task: Task, outputs: Matrix, counted: np.ndarray, survey: _Survey, watch: Watch) -> _Survey:
+    ranked_by = task.options.strategy if task.options.strategy in _RANKING else None
+    greatest, is_distribution, residual, scores = _by_row(
+        outputs, partial(_look_at_outputs, is_probability=task.has_probabilities, ranked_by=ranked_by), watch
+    )
+    _refuse(outputs, ~np.isfinite(greatest), "hold NaN or infinity (as float32)", "wanted finite values")
+    remarks = _constant_remark(outputs)
+    if task.has_probabilities:
+        wanted = "wanted values from 0 to 1 that sum to 1"
+        _refuse(outputs, ~is_distribution, "are no probabilities", wanted)
+    elif outputs.shape[1] > 1 and is_distribution.all():
+        remarks.append(f"{outputs.name}: taken as logits, but every row looks like probabilities")
+    exponent = math.frexp(residual[counted].max())[1]
+    return _Survey(survey.remarks + remarks, scores, exponent, survey.right_exponent)
+
+
+def _survey_features(features: Matrix, counted: np.ndarray, survey: _Survey, watch: Watch) -> _Survey:
+    (greatest,) = _by_row(features, _look_at_features, watch)
+    _refuse(features, ~np.isfinite(greatest), "hold NaN or infinity (as float32)", "wanted finite values")
+    largest = float(greatest[counted].max())
+    if largest > 0 and not 1 / _LARGEST_FEATURE < largest < _LARGEST_FEATURE:
+        raise InputError(f"{features.name}: largest entry is {largest:.1e}; wanted one from 1e-18 to 1e18")
+    remarks = survey.remarks + _constant_remark(features)
+    return survey._replace(remarks=remarks, right_exponent=math.frexp(largest)[1])
+
+
+def _by_row(matrix: Matrix, look: Callable[[np.ndarray], tuple], watch: Watch) -> list[np.ndarray]:
+    """What ``look`` tells of each row, tile by tile: arrays [n]."""
+    n = matrix.shape[0]
+    found: list[np.ndarray] = []
+    tile = tile_size(n, matrix.shape[1])
+    for start in (min(start, n - tile) for start in range(0, n, tile)):
+        watch(f"checking {matrix.name}", start + tile, n)
+        parts = look(matrix.read(start, start + tile))
+        found = found or [np.empty(n, part.dtype) for part in parts]
+        for whole, part in zip(found, parts, strict=True):
+            whole[start : start + tile] = part
+    return found
+
+
+@jax.jit
+def _look_at_features(values: jax.Array) -> tuple[jax.Array]:
+    """Greatest magnitude of each row, NaN if it holds one."""
+    return (jnp.max(jnp.abs(values.astype(jnp.float32)), axis=1),)
+
+
+@partial(jax.jit, static_argnames=("is_probability", "ranked_by"))
+def _look_at_outputs(
+    values: jax.Array, *, is_probability: bool, ranked_by: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Of each row: greatest magnitude, whether it is a distribution, greatest residual, score."""
+    values = values.astype(jnp.float32)
+    logits = jnp.log(values) if is_probability else values
+    return (
+        jnp.max(jnp.abs(values), axis=1),
+        jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE),
+        jnp.max(jnp.abs(prediction_residuals(logits)), axis=1),
+        score(ranked_by, logits) if ranked_by else jnp.zeros(len(values)),
+    )
+
+
+def _constant_remark(matrix: Matrix) -> list[str]:
+    """A remark if all rows are the same; most pools are cleared by a look at two rows."""
+    n, tile = matrix.shape[0], tile_size(*matrix.shape)
+    first = matrix.read(0, 1)
+    if n == 1 or not np.array_equal(matrix.read(n - 1, n), first):
+        return []
+    if all((matrix.read(start, min(n, start + tile)) == first).all() for start in range(0, n, tile)):
+        return [f"{matrix.name}: all {n} rows are the same"]
+    return []
 
 
 def _refuse(matrix: Matrix, is_bad: np.ndarray, what: str, wanted: str) -> None:
@@ -354,25 +384,6 @@ def _refuse(matrix: Matrix, is_bad: np.ndarray, what: str, wanted: str) -> None:
         count = int(is_bad.sum())
         rows = "1 row" if count == 1 else f"{count} rows"
         raise InputError(f"{matrix.name}: {rows} of {len(is_bad)} {what}, first row {first}; {wanted}")
-
-
-@partial(jax.jit, static_argnames=("kind", "ranked_by"))
-def _summarise(
-    values: jax.Array, first_row: jax.Array, counted: jax.Array, kind: str, ranked_by: str | None
-) -> _TileSummary:
-    values, first_row = values.astype(jnp.float32), first_row.astype(jnp.float32)
-    error_of_sum = jnp.abs(jnp.sum(values, axis=1) - 1)
-    is_probable = jnp.all(values >= 0, axis=1) & (error_of_sum < _SUM_TOLERANCE)
-    logits = jnp.log(values) if kind == "probabilities" else values
-    entries = values if kind == "features" else prediction_residuals(logits)
-    return _TileSummary(
-        is_finite=jnp.all(jnp.isfinite(values), axis=1),
-        is_distribution=is_probable if kind == "probabilities" else jnp.ones_like(is_probable),
-        score=score(ranked_by, logits) if ranked_by else jnp.zeros(len(values)),
-        largest=jnp.max(jnp.abs(entries), where=counted[:, None], initial=0.0),
-        is_constant=jnp.all(values == first_row),
-        is_probable=jnp.all(is_probable),
-    )
 
 
 def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
@@ -385,12 +396,14 @@ def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
     if features is None:
         return None
 
+    exponents = survey.left_exponent, survey.right_exponent
+    scales = tuple(np.float32(2.0 ** min(126, -exponent)) for exponent in exponents)
+
     def rows_of(read: Callable[[Matrix], np.ndarray]) -> Rows:
         return _rows_of(
             None if outputs is None else read(outputs),
             read(features),
-            survey.left_exponent,
-            survey.right_exponent,
+            scales,
             task.has_probabilities,
         )
 
@@ -407,14 +420,13 @@ def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
 def _rows_of(
     outputs: jax.Array | None,
     features: jax.Array,
-    left_exponent: jax.Array,
-    right_exponent: jax.Array,
+    scales: tuple[jax.Array, jax.Array],
     has_probabilities: bool,
 ) -> Rows:
     """The embedding at unit scale; see `at_unit_scale`, which knows only pools in memory."""
     right = features.astype(jnp.float32)
     left = jnp.ones((len(right), 1)) if outputs is None else _residuals(outputs, has_probabilities)
-    return Rows(jnp.ldexp(jnp.ldexp(left, -left_exponent), -right_exponent), right)
+    return Rows(left * scales[0] * scales[1], right)
 
 
 @partial(jax.jit, static_argnames="has_probabilities")

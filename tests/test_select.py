@@ -256,6 +256,15 @@ def test_explanation_of_what_is_given(folder, tmp_path):
     assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", "represents"]
 
 
+def test_explaining_changes_no_pick(folder, tmp_path):
+    for strategy in ("margin", "entropy", "random"):
+        plain, explained = tmp_path / "plain.csv", tmp_path / "explained.csv"
+        assert main(command_line(folder, plain, "--strategy", strategy)) == 0
+        assert main(command_line(folder, explained, "--strategy", strategy, "--explain")) == 0
+        assert [row["index"] for row in rows_of(plain)] == [row["index"] for row in rows_of(explained)]
+        assert all(row["embedding_norm"] for row in rows_of(explained))
+
+
 def test_dry_run(folder, tmp_path, capsys):
     assert main(command_line(folder, tmp_path / "picks.csv", "--dry-run")) == 0
     printed = capsys.readouterr().out

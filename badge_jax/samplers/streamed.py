@@ -84,26 +84,29 @@ def streamed_kmeans_plusplus(
     first:     the law of the first row, as in `kmeans_plusplus`
     watch:     told of the progress
     """
-    plan, free, starts = _plan_of(rows), jnp.asarray(available), tiles_of(rows)
-    norms, num_passes = jnp.ones(rows.num_rows), 0
+    plan, free = _plan_of(rows), jnp.asarray(available)
+    norms, num_passes = np.ones(rows.num_rows, np.float32), 0
     if first != "uniform":
-        norms, num_passes = jnp.asarray(_all_norms(rows, watch)), 1
+        norms, num_passes = _all_norms(rows, watch), 1
     index = _draw_first(key, norms, free, first)
-    state = _start(rows.take(np.asarray(index)[None]), index, free, k, len(starts), plan)
+    # as many rows as are taken for proposals: one program less
+    first_rows = rows.take(np.full(plan.proposals, index))
+    state = _start(first_rows, index, free, k, len(tiles_of(rows)), plan)
     num_distinct = k
     while int(state.num_chosen) < k:
         state = _fold(state, rows, free, plan, watch, num_passes)
         num_passes += 1
-        if not bool(jnp.isfinite(state.totals[-1])):
+        if not np.isfinite(np.asarray(state.totals)[-1]):
             raise ValueError("some available rows are not finite")
         if bool(state.is_flat):
             num_distinct = min(num_distinct, int(state.num_chosen))
-        while int(state.num_chosen) < k and not bool(is_fold_due(state, rows.num_rows, plan)):
+        is_due = False
+        while int(state.num_chosen) < k and not is_due:
             proposals = _propose(key, state, plan)
             candidates = rows.take(np.asarray(proposals.indices))
-            state = _accept(state, proposals, candidates, jnp.int32(k), plan)
+            state, is_due = _accept(state, proposals, candidates, k, plan)
             watch("choosing", int(state.num_chosen), k)
-    return Batch(np.asarray(state.chosen[:k]), num_passes, num_distinct)
+    return Batch(np.asarray(state.chosen)[:k], num_passes, num_distinct)
 
 
 def streamed_k_center(
@@ -196,19 +199,21 @@ def _fold(
 ) -> Seeding:
     """The state after its pending centres are folded, tile by tile."""
     tile, starts = tile_size(rows.num_rows, rows.num_left + rows.num_right), tiles_of(rows)
-    bound, extents = np.array(state.bound), [np.array(part) for part in state.extents]
+    bound, extents = np.array(state.bound), jax.tree.map(np.array, state.extents)
     if not bool(state.is_flat):
-        for i in np.flatnonzero(_tiles_that_matter(state)):
+        # before the first pass nothing is known of any tile
+        matters = _tiles_that_matter(state) if int(state.num_chosen) > 1 else np.ones(len(starts), bool)
+        for i in np.flatnonzero(matters):
             start = starts[i]
             watch(f"pass {num_passes + 1}", start + tile, rows.num_rows)
             lowered, extent = _fold_tile(
-                state, rows.read(start, start + tile), jnp.asarray(bound[start : start + tile]), plan
+                state, rows.read(start, start + tile), bound[start : start + tile], plan
             )
             bound[start : start + tile] = lowered
             for part, value in zip(extents, extent, strict=True):
                 part[i] = value[0]
     state = state._replace(bound=jnp.asarray(bound))
-    return _finish_fold(state, free, Extents(*map(jnp.asarray, extents)), plan)
+    return _finish_fold(state, free, extents, plan)
 
 
 def _lower(bound: np.ndarray, rows: StreamedRows, fresh: np.ndarray, plan: Plan, watch: Callable) -> np.ndarray:
@@ -282,7 +287,14 @@ def _propose(key: jax.Array, state: Seeding, plan: Plan) -> Proposals:
     return propose(jax.random.fold_in(key, 1 + state.num_batches), state, plan)
 
 
-_accept = jax.jit(accept, static_argnames="plan", donate_argnames="state")
+@partial(jax.jit, static_argnames="plan", donate_argnames="state")
+def _accept(
+    state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, plan: Plan
+) -> tuple[Seeding, jax.Array]:
+    state = accept(state, proposals, candidates, wanted, plan)
+    return state, is_fold_due(state, state.bound.shape[0], plan)
+
+
 _finish_fold = jax.jit(finish_fold, static_argnames="plan", donate_argnames="state")
 _squared_norms = jax.jit(squared_norms)
 _as_centers = jax.jit(as_centers)
