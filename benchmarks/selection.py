@@ -1,10 +1,10 @@
 """`badge-jax select` as whole processes: a pool of 3.5 GB on disk under a budget of 1 GB, and a small one.
 
-    python benchmarks/selection.py FOLDER         the pools' files are made in FOLDER, unless they are there (4 GB)
-    python benchmarks/selection.py FOLDER --quick a pool of a tenth, nothing written
+    python benchmarks/selection.py FOLDER             makes the pools' files in FOLDER, unless they are there
+    python benchmarks/selection.py FOLDER --quick     a pool of a tenth, nothing written
 
-The incremental seeder, for comparison, holds the large pool in memory (float32, 7 GB) and is timed on 20 centres
-in the same run. Features are max(0, N(0, 1)), logits 2·N(0, 1).
+The incremental seeder, for comparison, holds the large pool in memory (float32, 7 GB) and is timed on 20
+centres in the same run. Features are max(0, N(0, 1)), logits 2·N(0, 1).
 """
 
 import json
