@@ -11,7 +11,7 @@ import numpy as np
 from badge_jax.data.table import Table
 from badge_jax.files import cache_folder, write_whole
 
-_FORMAT = 1  # part of the file's name: a change of format leaves old files alone
+_FORMAT = 2  # part of the file's name: a change of format leaves old files alone
 _log = logging.getLogger("badge_jax")
 
 
@@ -52,7 +52,10 @@ def _path(name: str) -> Path:
 def _to_bytes(table: Table) -> bytes:
     buffer = io.BytesIO()
     names = json.dumps([table.categories, table.classes])
-    np.savez(buffer, codes=table.codes, labels=table.labels, names=np.array(names))
+    numbers = {} if table.numbers is None else {"numbers": table.numbers}
+    np.savez(
+        buffer, allow_pickle=False, codes=table.codes, labels=table.labels, names=np.array(names), **numbers
+    )
     return buffer.getvalue()
 
 
@@ -60,5 +63,9 @@ def _from_bytes(content: bytes) -> Table:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         categories, classes = json.loads(str(arrays["names"]))
         return Table(
-            arrays["codes"], tuple(tuple(names) for names in categories), arrays["labels"], tuple(classes)
+            arrays["codes"],
+            tuple(tuple(names) for names in categories),
+            arrays["labels"],
+            tuple(classes),
+            arrays.get("numbers"),
         )

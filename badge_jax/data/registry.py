@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from badge_jax.data import kropt
+from badge_jax.data import kropt, random_rbf
 from badge_jax.data.cache import cached_table, is_cached
 from badge_jax.data.splits import random_split
 from badge_jax.data.table import ENCODINGS, Table, encode
@@ -46,6 +46,13 @@ DATASETS: dict[str, DatasetInfo] = {
         num_columns=6,
         num_classes=18,
         sources={"generated": kropt.generate},
+    ),
+    "random_rbf": DatasetInfo(
+        summary="Gaussian clusters around 50 centroids (OpenML 156, MOA's stream drawn again)",
+        num_rows=random_rbf.NUM_ROWS,
+        num_columns=random_rbf.NUM_COLUMNS,
+        num_classes=random_rbf.NUM_CLASSES,
+        sources={"generated": random_rbf.generate},
     ),
 }
 

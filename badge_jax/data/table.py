@@ -1,4 +1,4 @@
-"""A table of categorical columns, as codes, and its two numeric encodings."""
+"""A table of categorical and numeric columns, and its two encodings as network inputs."""
 
 from typing import NamedTuple
 
@@ -8,26 +8,31 @@ ENCODINGS = ("onehot", "codes")
 
 
 class Table(NamedTuple):
-    """N labeled rows of categorical columns.
+    """N labeled rows.
 
-    codes:      [N, m] int8, each column's categories numbered in the order of the source file
-    categories: for each column, the names of its categories
+    codes:      [N, m] int8, the categorical columns, each one's categories numbered in the order of the source
+                file
+    categories: for each of them, the names of its categories
     labels:     [N] int32, numbered as in ``classes``
     classes:    the names of the classes
+    numbers:    [N, q] float32, the numeric columns; None for none
     """
 
     codes: np.ndarray
     categories: tuple[tuple[str, ...], ...]
     labels: np.ndarray
     classes: tuple[str, ...]
+    numbers: np.ndarray | None = None
 
 
 def encode(table: Table, encoding: str) -> np.ndarray:
-    """The columns as network inputs, float32: "onehot" [N, Σ categories], or "codes" [N, m]."""
+    """The columns as network inputs, float32, numeric ones first and as they are: then the categorical ones,
+    "onehot" [N, q + Σ categories] or "codes" [N, q + m]."""
+    numbers = [] if table.numbers is None else [table.numbers]
     if encoding == "codes":
-        return table.codes.astype(np.float32)
+        return np.concatenate([*numbers, table.codes.astype(np.float32)], axis=1)
     columns = [
         np.eye(len(names), dtype=np.float32)[codes]
         for names, codes in zip(table.categories, table.codes.T, strict=True)
     ]
-    return np.concatenate(columns, axis=1)
+    return np.concatenate([*numbers, *columns], axis=1)

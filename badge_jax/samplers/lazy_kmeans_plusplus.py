@@ -149,7 +149,8 @@ def lazy_kmeans_plusplus(
 
     The draws differ from those of `kmeans_plusplus` for the same key; their law does not. No row comes twice;
     when every D² is 0, the draw is uniform over what is still available. The first j picks equal ``k = j``.
-    Memory beyond the pool: about 4n floats, the rows of min(k, capacity) centres (256 MiB at most), one tile.
+    Memory beyond the pool: a scaled copy of ``left`` (n·c floats), about 4n floats, the rows of
+    min(k, capacity) centres (256 MiB at most), one tile.
 
     rows:      `Rows` of n embeddings, float32
     k:         how many to choose, 1 ≤ k ≤ n

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from badge_jax.data import DATASETS, fetch_table, load_dataset, on_this_machine
+from badge_jax.data.splits import MAX_POOL
 from badge_jax.errors import InputError
 from badge_jax.files import cache_folder
 
@@ -21,7 +22,8 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_loads_as_announced(name, encoding):
     info, data = DATASETS[name], load_dataset(name, seed=3, encoding=encoding)
-    assert len(data.labels) + len(data.test_labels) == info.num_rows
+    assert len(data.labels) == min(MAX_POOL, 9 * info.num_rows // 10)
+    assert len(data.test_labels) == info.num_rows - 9 * info.num_rows // 10
     assert len(data.classes) == info.num_classes
     assert data.inputs.dtype == data.test_inputs.dtype == np.float32
     assert data.labels.dtype == data.test_labels.dtype == np.int32
@@ -50,6 +52,7 @@ def test_is_kept_in_the_cache(name, cache, monkeypatch):
     second = fetch_table(name)
     np.testing.assert_array_equal(first.codes, second.codes)
     np.testing.assert_array_equal(first.labels, second.labels)
+    np.testing.assert_array_equal(first.numbers, second.numbers)
     assert first.categories == second.categories
     assert first.classes == second.classes
 
