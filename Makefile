@@ -9,10 +9,10 @@ demo: .venv/.demo
 	$(BIN)/python experiments/demo.py
 
 test: .venv/.test
-	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-all: .venv/.peers
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.test
 	$(BIN)/ruff check .

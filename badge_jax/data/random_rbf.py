@@ -1,8 +1,8 @@
 """OpenML 156 (RandomRBF_0_0) drawn again: MOA's RandomRBFGenerator on Java's random numbers.
 
 50 centroids, each with a place in the unit cube of 10 dimensions, a class of 5, a spread and a weight. An
-instance picks a centroid by weight and lies in a random direction from it, at a normal distance times the spread.
-Model and instances come from two generators of seed 1, so the million rows are always the same.
+instance picks a centroid by weight and lies in a random direction from it, at a normal distance times the
+spread. Model and instances come from two generators of seed 1, so the million rows are always the same.
 
 Source: Bifet, Holmes, Kirkby and Pfahringer, MOA, JMLR 2010; the documentation of java.util.Random.
 """
