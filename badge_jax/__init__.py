@@ -1,5 +1,6 @@
 """Batch active learning in JAX: BADGE (Ash et al., ICLR 2020) and its rivals."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from badge_jax._version import __version__
@@ -43,16 +44,23 @@ __all__ = [
 ]
 
 
+_LAZY = {
+    **dict.fromkeys(("ActiveLearner", "LearnerState", "make_active_learner"), "active_learning"),
+    **dict.fromkeys(("MODELS", "Model", "linen_model", "mlp"), "models"),
+    **dict.fromkeys(("Fit", "FitOptions", "make_fit", "make_optimizer", "make_predict"), "training"),
+}
+
+
 def __getattr__(name: str) -> Any:
     """What trains networks is imported when first asked for: Flax and Optax take a third of a second to load,
     and who only selects needs neither."""
-    if name in __all__:
-        from badge_jax import active_learning, models, training
-
-        for module in (active_learning, models, training):
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module 'badge_jax' has no attribute {name!r}")
+    if name in _LAZY.values():
+        return importlib.import_module(f"badge_jax.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'badge_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"badge_jax.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -87,7 +87,8 @@ class Select:
     probabilities: Path | None = None
     """Probabilities [n, classes], in place of logits."""
     labeled: Path | None = None
-    """Rows labeled already, or to leave out: row numbers (.npy, or text with one a line), or a .npy mask."""
+    """Rows labeled already, or to leave out: row numbers (.npy, text with one a line, or a CSV of earlier
+    picks), or a mask (.npy of bool)."""
     ids: Path | None = None
     """Ids of the rows (text with one a line, or .npy), carried into the column id."""
     strategy: str = "badge"
@@ -122,9 +123,13 @@ class Select:
         )
         task = make_task(options, inputs, is_explained=self.explain)
         ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
-        check_writable(self.out)
+        out = self.out.resolve()  # a link stays a link
+        check_writable(out)
+        for path in (self.features, self.logits, self.probabilities, self.labeled, self.ids):
+            if path is not None and path.resolve() == out:
+                raise InputError(f"--out is {path}, which is read as input; wanted another file")
         if self.dry_run:
-            _print_forecast(task)
+            _print_forecast(task, self.explain)
             return
         with tqdm(disable=None, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
 
@@ -136,7 +141,7 @@ class Select:
             selection = run_task(task, watch, is_explained=self.explain)
         for remark in selection.remarks:
             print(f"badge-jax: warning: {remark}", file=sys.stderr)
-        write_whole(self.out, _picks_csv(selection, ids).encode())
+        write_whole(out, _picks_csv(selection, ids).encode())
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,8 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
     return text.getvalue()
 
 
-def _print_forecast(task: Task) -> None:
-    expected = forecast(task)
+def _print_forecast(task: Task, is_explained: bool) -> None:
+    expected = forecast(task, is_explained=is_explained)
     where = "read in pieces" if task.is_streamed else "held in memory"
     print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")
     print(
@@ -229,7 +234,7 @@ def _print_forecast(task: Task) -> None:
 
 def num_bytes(text: str, name: str) -> int:
     """A size such as 4GB or 1.5GiB. Raises InputError, which calls it ``name``, for another text."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?i?)b?", text.strip().lower())
     if not match or match[2] == "i":
         raise InputError(f"{name} is {text!r}; wanted a size such as 4GB, 500MB or 1.5GiB")
     exponent = " kmgt".index(match[2][:1] or " ")
@@ -237,7 +242,11 @@ def num_bytes(text: str, name: str) -> int:
 
 
 def _keep_compiled_programs() -> None:
-    """In the user's cache folder, so that the second call need not compile."""
+    """In the user's cache folder, if there can be one, so that the second call need not compile."""
+    try:
+        (cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -262,7 +271,11 @@ def entry() -> NoReturn:
         while worker.is_alive():
             worker.join(0.1)
     except KeyboardInterrupt:
-        _fail("interrupted; a run goes on from its last finished round with the same command", 130)
+        is_run = isinstance(command, Run)
+        rest = (
+            "a run goes on from its last finished round with the same command" if is_run else "nothing written"
+        )
+        _fail(f"interrupted; {rest}", 130)
         sys.stdout.flush()
         os._exit(130)
     sys.exit(codes[0] if codes else 1)

@@ -15,7 +15,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises OSError, naming ``path`` and leaving no temporary file, when the disk is full or the folder cannot be
     written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         with os.fdopen(handle, "wb") as file:
@@ -32,18 +32,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raises InputError unless a file could be written to ``path``."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; wanted the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is no folder; wanted one that exists, to write {path.name} to")
+    """Raises InputError unless a file could be written to ``path``, or would replace what is no plain file."""
     try:
+        if path.exists() and not path.is_file():
+            found = "is a folder" if path.is_dir() else "is no plain file"
+            raise InputError(f"{path} {found}; wanted the name of a file")
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent} is no folder; wanted one that exists, to write {path.name} to")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); wanted a folder open to writing"
-        ) from None
+        raise InputError(f"{path} cannot be written ({error.strerror}); wanted a writable file") from None
 
 
 def cache_folder() -> Path:

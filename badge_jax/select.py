@@ -19,6 +19,7 @@ from badge_jax.errors import InputError, unknown_name
 from badge_jax.gradients import prediction_residuals
 from badge_jax.rows import Rows
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
+from badge_jax.samplers.lazy_kmeans_plusplus import make_plan
 from badge_jax.samplers.streamed import (
     StreamedRows,
     Watch,
@@ -42,7 +43,6 @@ _NEEDS = {  # what each strategy reads
 }
 _RANKING = ("confidence", "margin", "entropy")  # strategies that score every row by itself
 _SUM_TOLERANCE = 1e-2  # of the sum of a row of probabilities: float16 with a thousand classes
-_LARGEST_FEATURE = 1e18
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ class Inputs(NamedTuple):
 class Task(NamedTuple):
     """A selection that can be made: what is to be read, and which rows may be chosen.
 
-    features, outputs: what is needed of the inputs, held in memory if the budget allows
+    features, outputs: what is needed of the inputs
     available: [n] bool
     labeled:   row numbers
     work_bytes, pool_bytes: memory that the work takes, and the needed inputs
+    is_streamed: whether the inputs are read from their files again and again, for want of memory
     """
 
     options: SelectOptions
@@ -94,10 +95,7 @@ class Task(NamedTuple):
     labeled: np.ndarray
     work_bytes: int
     pool_bytes: int
-
-    @property
-    def is_streamed(self) -> bool:
-        return not all(m is None or m.is_in_memory for m in (self.features, self.outputs))
+    is_streamed: bool
 
 
 class Selection(NamedTuple):
@@ -151,8 +149,8 @@ def select(
     """
     given = {"features": features, "logits": logits, "probabilities": probabilities}
     matrices = {name: matrix_of(array, name) for name, array in given.items() if array is not None}
-    options = SelectOptions(k, strategy, seed, first, memory_budget)
-    rows = None if labeled is None else np.asarray(labeled)
+    options = SelectOptions(_whole(k), strategy, _whole(seed), first, _whole(memory_budget))
+    rows = None if labeled is None else _as_rows(labeled)
     selection = run_task(make_task(options, Inputs(**matrices, labeled=rows)))
     for remark in selection.remarks:
         warnings.warn(remark, UserWarning, stacklevel=2)
@@ -189,16 +187,24 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     features = inputs.features if "features" in needs else None
     outputs = inputs.outputs if "outputs" in needs else None
     needed = [m for m in (features, outputs) if m is not None]
-    work_bytes = _work_bytes(options, n, needed, len(labeled))
+    work_bytes = _work_bytes(options, n, needed, len(labeled), is_explained)
     pool_bytes = sum(m.num_bytes for m in needed)
     budget = math.inf if options.memory_budget is None else options.memory_budget
     if work_bytes > budget:
         raise InputError(
             f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work_bytes)} at least"
         )
-    if work_bytes + pool_bytes <= budget:
-        features, outputs = (m and in_memory(m) for m in (features, outputs))
-    return Task(options, features, outputs, inputs.logits is None, available, labeled, work_bytes, pool_bytes)
+    return Task(
+        options,
+        features,
+        outputs,
+        inputs.logits is None,
+        available,
+        labeled,
+        work_bytes,
+        pool_bytes,
+        is_streamed=work_bytes + pool_bytes > budget and not all(m.is_in_memory for m in needed),
+    )
 
 
 def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool = False) -> Selection:
@@ -206,6 +212,11 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
 
     watch: told of the progress
     """
+    if not task.is_streamed:
+        held = {
+            name: m and in_memory(m) for name, m in (("features", task.features), ("outputs", task.outputs))
+        }
+        task = task._replace(**held)
     survey = _survey(task, watch)
     rows = _embedding(task, survey)
     indices, num_distinct = _choose(task, survey, rows, watch)
@@ -236,14 +247,15 @@ def _choose(task: Task, survey: "_Survey", rows: StreamedRows | None, watch: Wat
     return batch.indices.astype(np.int64), batch.num_distinct
 
 
-def forecast(task: Task) -> Forecast:
+def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
     """What the task will take, from its sizes and the time that reading a tile takes on this machine."""
     passes = {"badge": 2 + (task.options.first != "uniform"), "badge_kcenter": 3, "coreset": 2, "random": 0}
-    num_passes = passes.get(task.options.strategy, 1)
     rows, seconds = _embedding(task, _Survey([], None, 0, 0)), 0.0
+    num_passes = passes.get(task.options.strategy, 1) + (is_explained and rows is not None)
     if rows is not None:
         a_pass, a_distance = time_of_a_pass(rows)
         num_tests = task.options.k**2 if task.options.strategy == "badge" else 0
+        num_tests += task.options.k * rows.num_rows if is_explained else 0
         seconds = num_passes * a_pass + num_tests * a_distance
     return Forecast(
         memory=task.work_bytes + (0 if task.is_streamed else task.pool_bytes),
@@ -267,11 +279,12 @@ def _explain(
     """
     columns = {}
     if task.outputs is not None:
-        residuals = np.asarray(_residuals(task.outputs.take(picks), task.has_probabilities))
-        columns["predicted_class"] = residuals.argmin(axis=1)
-        columns["uncertainty"] = -residuals.min(axis=1)
+        outputs = task.outputs.take(picks)
+        residuals = np.asarray(_residuals(outputs, task.has_probabilities))
+        columns["predicted_class"] = outputs.argmax(axis=1)
+        columns["uncertainty"] = np.abs(residuals.min(axis=1))
     if rows is not None:
-        scale = 2.0 ** (survey.left_exponent + survey.right_exponent)
+        scale = 1 / math.prod(map(float, _scales(survey)))
         taken = rows.take(picks)
         lengths = [np.linalg.norm(np.asarray(part, np.float64), axis=1) for part in taken]
         columns["embedding_norm"] = lengths[0] * lengths[1] * scale
@@ -308,14 +321,14 @@ def _survey(task: Task, watch: Watch) -> _Survey:
 
 def _survey_outputs(task: Task, outputs: Matrix, counted: np.ndarray, survey: _Survey, watch: Watch) -> _Survey:
     ranked_by = task.options.strategy if task.options.strategy in _RANKING else None
-    greatest, is_distribution, residual, scores = _by_row(
+    is_finite, is_distribution, residual, scores = _by_row(
         outputs, partial(_look_at_outputs, is_probability=task.has_probabilities, ranked_by=ranked_by), watch
     )
-    _refuse(outputs, ~np.isfinite(greatest), "hold NaN or infinity (as float32)", "wanted finite values")
+    _refuse(outputs, ~is_finite, "with NaN or infinity (as float32)", "wanted finite values")
     remarks = _constant_remark(outputs)
     if task.has_probabilities:
         wanted = "wanted values from 0 to 1 that sum to 1"
-        _refuse(outputs, ~is_distribution, "are no probabilities", wanted)
+        _refuse(outputs, ~is_distribution, "that are no probabilities", wanted)
     elif outputs.shape[1] > 1 and is_distribution.all():
         remarks.append(f"{outputs.name}: taken as logits, but every row looks like probabilities")
     exponent = math.frexp(residual[counted].max())[1]
@@ -323,11 +336,9 @@ def _survey_outputs(task: Task, outputs: Matrix, counted: np.ndarray, survey: _S
 
 
 def _survey_features(features: Matrix, counted: np.ndarray, survey: _Survey, watch: Watch) -> _Survey:
-    (greatest,) = _by_row(features, _look_at_features, watch)
-    _refuse(features, ~np.isfinite(greatest), "hold NaN or infinity (as float32)", "wanted finite values")
+    is_finite, greatest = _by_row(features, _look_at_features, watch)
+    _refuse(features, ~is_finite, "with NaN or infinity (as float32)", "wanted finite values")
     largest = float(greatest[counted].max())
-    if largest > 0 and not 1 / _LARGEST_FEATURE < largest < _LARGEST_FEATURE:
-        raise InputError(f"{features.name}: largest entry is {largest:.1e}; wanted one from 1e-18 to 1e18")
     remarks = survey.remarks + _constant_remark(features)
     return survey._replace(remarks=remarks, right_exponent=math.frexp(largest)[1])
 
@@ -347,23 +358,25 @@ def _by_row(matrix: Matrix, look: Callable[[np.ndarray], tuple], watch: Watch) -
 
 
 @jax.jit
-def _look_at_features(values: jax.Array) -> tuple[jax.Array]:
-    """Greatest magnitude of each row, NaN if it holds one."""
-    return (jnp.max(jnp.abs(values.astype(jnp.float32)), axis=1),)
+def _look_at_features(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of each row: whether it is finite, greatest magnitude."""
+    values = values.astype(jnp.float32)
+    # a maximum may lose a NaN
+    return jnp.all(jnp.isfinite(values), axis=1), jnp.max(jnp.abs(values), axis=1)
 
 
 @partial(jax.jit, static_argnames=("is_probability", "ranked_by"))
 def _look_at_outputs(
     values: jax.Array, *, is_probability: bool, ranked_by: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Of each row: greatest magnitude, whether it is a distribution, greatest residual, score."""
+    """Of each row: whether it is finite, whether it is a distribution, greatest residual, score."""
     values = values.astype(jnp.float32)
     logits = jnp.log(values) if is_probability else values
     return (
-        jnp.max(jnp.abs(values), axis=1),
+        jnp.all(jnp.isfinite(values), axis=1),
         jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE),
         jnp.max(jnp.abs(prediction_residuals(logits)), axis=1),
-        score(ranked_by, logits) if ranked_by else jnp.zeros(len(values)),
+        score(ranked_by, logits) if ranked_by else jnp.zeros(len(values), jnp.float32),
     )
 
 
@@ -382,8 +395,7 @@ def _refuse(matrix: Matrix, is_bad: np.ndarray, what: str, wanted: str) -> None:
     if is_bad.any():
         first = int(is_bad.argmax())
         count = int(is_bad.sum())
-        rows = "1 row" if count == 1 else f"{count} rows"
-        raise InputError(f"{matrix.name}: {rows} of {len(is_bad)} {what}, first row {first}; {wanted}")
+        raise InputError(f"{matrix.name}: {count} of {len(is_bad)} rows {what}, first row {first}; {wanted}")
 
 
 def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
@@ -396,8 +408,7 @@ def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
     if features is None:
         return None
 
-    exponents = survey.left_exponent, survey.right_exponent
-    scales = tuple(np.float32(2.0 ** min(126, -exponent)) for exponent in exponents)
+    scales = _scales(survey)
 
     def rows_of(read: Callable[[Matrix], np.ndarray]) -> Rows:
         return _rows_of(
@@ -416,6 +427,13 @@ def _embedding(task: Task, survey: _Survey) -> StreamedRows | None:
     )
 
 
+def _scales(survey: _Survey) -> tuple[np.float32, np.float32]:
+    """Powers of two that bring the largest entries of left and right near 1."""
+    exponents = survey.left_exponent, survey.right_exponent
+    left, right = (np.float32(2.0 ** max(-126, min(126, -exponent))) for exponent in exponents)
+    return left, right
+
+
 @partial(jax.jit, static_argnames="has_probabilities")
 def _rows_of(
     outputs: jax.Array | None,
@@ -425,8 +443,8 @@ def _rows_of(
 ) -> Rows:
     """The embedding at unit scale; see `at_unit_scale`, which knows only pools in memory."""
     right = features.astype(jnp.float32)
-    left = jnp.ones((len(right), 1)) if outputs is None else _residuals(outputs, has_probabilities)
-    return Rows(left * scales[0] * scales[1], right)
+    left = jnp.ones((len(right), 1), jnp.float32) if outputs is None else _residuals(outputs, has_probabilities)
+    return Rows(left * scales[0], right * scales[1])
 
 
 @partial(jax.jit, static_argnames="has_probabilities")
@@ -435,15 +453,32 @@ def _residuals(outputs: jax.Array, has_probabilities: bool) -> jax.Array:
     return prediction_residuals(jnp.log(outputs) if has_probabilities else outputs)
 
 
+def _as_rows(labeled: Any) -> np.ndarray:
+    try:
+        return np.asarray(labeled)
+    except Exception:  # each library refuses in its own way
+        raise InputError(
+            f"labeled is a {type(labeled).__name__} that NumPy cannot read; wanted row numbers, or a mask [n] bool"
+        ) from None
+
+
+def _whole(value: Any) -> Any:
+    """NumPy's integers as Python's; what is no integer is left for `_check_options`."""
+    return int(value) if isinstance(value, np.integer) else value
+
+
 def _check_options(options: SelectOptions) -> None:
     if isinstance(options.k, bool) or not isinstance(options.k, int) or options.k < 1:
         raise InputError(f"k is {options.k!r}; wanted a whole number, 1 or more")
-    if options.strategy not in _NEEDS:
+    if not isinstance(options.strategy, str) or options.strategy not in _NEEDS:
         raise unknown_name("strategy", str(options.strategy), _NEEDS)
     if options.first not in FIRST_POINTS:
         raise unknown_name("first", str(options.first), FIRST_POINTS)
     if isinstance(options.seed, bool) or not isinstance(options.seed, int) or not 0 <= options.seed < 2**32:
         raise InputError(f"seed is {options.seed!r}; wanted a whole number from 0 to 4294967295")
+    budget = options.memory_budget
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+        raise InputError(f"memory_budget is {budget!r}; wanted a number of bytes")
 
 
 def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
@@ -458,6 +493,8 @@ def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
         raise InputError(
             f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
         )
+    if labeled.size == n > 2 and labeled.max() <= 1:
+        raise InputError("labeled holds only 0 and 1, one for each row; wanted row numbers, or a mask as bool")
     outside = (labeled < 0) | (labeled >= n)
     if outside.any():
         raise InputError(f"labeled holds row {labeled[outside.argmax()]}; wanted 0 to {n - 1}")
@@ -467,16 +504,22 @@ def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
     return numbers
 
 
-def _work_bytes(options: SelectOptions, n: int, needed: list[Matrix], num_labeled: int) -> int:
+def _work_bytes(
+    options: SelectOptions, n: int, needed: list[Matrix], num_labeled: int, is_explained: bool
+) -> int:
     """Memory besides the pool: a few numbers for each row, the chosen rows, and the tiles in flight."""
     width = sum(matrix.shape[1] for matrix in needed)
     if not width:
         return 16 * n
     source = max(matrix.dtype.itemsize for matrix in needed)
     tile = tile_size(n, max(matrix.shape[1] for matrix in needed))
-    num_held = {"coreset": 2 * (num_labeled + 2048), "badge_kcenter": 2 * 2048}.get(options.strategy, 0)
-    num_held = 3 * (options.k + 512) if options.strategy == "badge" else num_held
-    return 40 * n + 4 * width * num_held + tile * width * (source + 12) + 4 * tile * 256
+    num_held = {
+        "badge": 3 * (min(options.k, make_plan(n, 0, width).capacity) + 512),
+        "badge_kcenter": 2 * 2048,
+        "coreset": 4 * num_labeled + 2 * 2048,
+    }.get(options.strategy, 0)
+    explaining = 16 * width * options.k + 24 * 1024 * options.k if is_explained else 0
+    return 40 * n + 4 * width * num_held + explaining + tile * width * (source + 12) + 4 * tile * 256
 
 
 def _megabytes(num_bytes: float) -> str:

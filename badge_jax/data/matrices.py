@@ -5,8 +5,10 @@ unpickled.
 """
 
 import ast
+import csv
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +26,9 @@ class Matrix(NamedTuple):
     """A matrix [n, width] read by the row.
 
     name:  how messages call it
-    dtype: that of what is read
-    read:  (start, stop) -> [stop − start, width]
-    take:  indices [m] -> [m, width]
+    dtype: as stored
+    read:  (start, stop) -> [stop − start, width] float16 or float32, in the machine's byte order
+    take:  indices [m] -> [m, width], likewise
     is_in_memory: whether reading costs no access to a file
     """
 
@@ -63,11 +65,11 @@ def open_matrix(path: Path, name: str) -> Matrix:
 
     Raises InputError for a file that is missing, damaged, pickled, or holds something else.
     """
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{name}: {path} {found}; wanted a .npy or .npz file")
+    _check_file(path, name, "a .npy or .npz file")
     if zipfile.is_zipfile(path):
         return _in_memory(_from_npz(path, name), name)
+    if path.suffix == ".npz":
+        raise InputError(f"{name}: {path} cannot be read; wanted a whole .npz file")
     layout = _npy_layout(path, name)
     _check(layout.shape, layout.dtype, name)
     (n, width), row_bytes = layout.shape, layout.shape[1] * layout.dtype.itemsize
@@ -76,14 +78,14 @@ def open_matrix(path: Path, name: str) -> Matrix:
         rows = np.empty((stop - start, width), layout.dtype)
         with path.open("rb", buffering=0) as file:
             _read_into(file, layout.offset + start * row_bytes, rows, name)
-        return rows
+        return _converted(rows)
 
     def take(indices: np.ndarray) -> np.ndarray:
         rows = np.empty((len(indices), width), layout.dtype)
         with path.open("rb", buffering=0) as file:
             for place in np.argsort(indices, kind="stable"):  # in the order of the file
                 _read_into(file, layout.offset + int(indices[place]) * row_bytes, rows[place], name)
-        return rows
+        return _converted(rows)
 
     return Matrix(name, (n, width), layout.dtype, read, take, False)
 
@@ -96,22 +98,23 @@ def in_memory(matrix: Matrix) -> Matrix:
 
 
 def read_vector(path: Path, name: str) -> np.ndarray:
-    """Row numbers, or a mask, from a ``.npy`` file or from text with one integer a line.
+    """Row numbers, or a mask, from a ``.npy`` file; row numbers from text with one a line, or from the column
+    ``index`` of a CSV file.
 
     Raises InputError for anything else.
     """
-    if not path.is_file():
-        raise InputError(
-            f"{name}: {path} does not exist; wanted a .npy file or text with one row number a line"
-        )
-    if path.read_bytes()[:6] == np.lib.format.MAGIC_PREFIX:
+    _check_file(path, name, "a .npy file or one row number a line")
+    if _is_npy(path):
         return _small_array(path, name)
-    words = _lines(path, name)
-    try:
-        return np.array([int(word) for word in words], np.int64)
-    except (ValueError, OverflowError):
-        bad = next(word for word in words if not word.lstrip("+-").isdigit() or len(word) > 18)
-        raise InputError(f"{name}: {path} holds {bad[:40]!r}; wanted one row number a line") from None
+    lines = _lines(path, name)
+    header = next(csv.reader(lines[:1]), [])
+    if is_csv := "index" in header:
+        lines = [dict(zip(header, row, strict=False)).get("index", "") for row in csv.reader(lines[1:]) if row]
+    words = [line.strip() for line in lines if line.strip() or is_csv]
+    for word in words:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
+            raise InputError(f"{name}: {path} holds {word[:40]!r}; wanted one row number a line")
+    return np.array([int(word) for word in words], np.int64)
 
 
 def read_ids(path: Path, name: str, n: int) -> list[str]:
@@ -119,9 +122,8 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
 
     Raises InputError for anything else.
     """
-    if not path.is_file():
-        raise InputError(f"{name}: {path} does not exist; wanted a .npy file or one id a line")
-    if path.read_bytes()[:6] == np.lib.format.MAGIC_PREFIX:
+    _check_file(path, name, "a .npy file or one id a line")
+    if _is_npy(path):
         array = _small_array(path, name)
         if array.ndim != 1 or array.dtype.kind not in "iuU":
             raise InputError(
@@ -135,12 +137,27 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
     return ids
 
 
+def _is_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == np.lib.format.MAGIC_PREFIX
+
+
+def _check_file(path: Path, name: str, wanted: str) -> None:
+    if not path.is_file():
+        found = (
+            "does not exist" if not path.exists() else "is a folder" if path.is_dir() else "is no plain file"
+        )
+        raise InputError(f"{name}: {path} {found}; wanted {wanted}")
+
+
 def _lines(path: Path, name: str) -> list[str]:
+    """The lines as they are, but for line ends and a byte order mark."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None
-    return [line.strip() for line in lines if line.strip()]
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _as_numpy(array: Any, name: str) -> np.ndarray:
@@ -154,7 +171,7 @@ def _as_numpy(array: Any, name: str) -> np.ndarray:
                 continue
     raise InputError(
         f"{name} is a {type(array).__name__} that NumPy cannot read; wanted an array of {', '.join(_DTYPES)} "
-        "in the host's memory"
+        "in the host's memory (from PyTorch: .float().cpu())"
     )
 
 
@@ -164,10 +181,18 @@ def _in_memory(array: np.ndarray, name: str) -> Matrix:
         name,
         array.shape,
         array.dtype,
-        lambda start, stop: array[start:stop],
-        lambda indices: array[indices],
+        lambda start, stop: _converted(array[start:stop]),
+        lambda indices: _converted(array[indices]),
         True,
     )
+
+
+def _converted(rows: np.ndarray) -> np.ndarray:
+    """In the machine's byte order, float64 as float32."""
+    if rows.dtype.itemsize == 8:
+        with np.errstate(over="ignore"):  # what becomes infinite is found by who looks at the values
+            return rows.astype(np.float32)
+    return rows if rows.dtype.isnative else rows.astype(rows.dtype.newbyteorder("="))
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype, name: str) -> None:
@@ -229,7 +254,7 @@ def _npy_layout(path: Path, name: str) -> _Layout:
         raise InputError(f"{name}: {path} is not a .npy file ({_first_line(error)})") from None
     if dtype.hasobject:
         raise InputError(
-            f"{name}: {path} holds pickled Python objects, which are never loaded; wanted {', '.join(_DTYPES)}"
+            f"{name}: {path} holds pickled Python objects, which are never loaded; wanted plain numbers or text"
         )
     if is_fortran and len(shape) > 1 and min(shape) > 1:
         raise InputError(f"{name}: {path} is in Fortran order; save numpy.ascontiguousarray of it")

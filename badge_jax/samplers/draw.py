@@ -17,7 +17,7 @@ def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -
     Returns a scalar int32; a row of weight 0 is never returned; −1 when all weights are 0.
     """
     tiles, totals = _in_tiles(weights, tile)
-    uniforms = jax.random.uniform(key, (2,))
+    uniforms = jax.random.uniform(key, (2,), jnp.float32)
     chosen_tile = _invert(uniforms[0], totals)
     row = _invert(uniforms[1], tiles[chosen_tile])
     return jnp.where(jnp.any(totals > 0), chosen_tile * tiles.shape[1] + row, -1).astype(jnp.int32)

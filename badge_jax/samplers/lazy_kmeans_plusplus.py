@@ -219,6 +219,7 @@ def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: in
     block = math.lcm(plan.fold_block, plan.test_block)
     num_kept = -(-(min(k, plan.capacity) + plan.proposals) // block) * block
     num_draw_tiles = -(-n // plan.draw_tile)
+    unknown = jnp.full(num_extents, jnp.inf, jnp.float32)
     return Seeding(
         chosen=jnp.full(k + plan.proposals, -1, jnp.int32).at[0].set(index),
         num_chosen=jnp.int32(1),
@@ -232,7 +233,7 @@ def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: in
         num_pending=jnp.int32(1),
         num_batches=jnp.int32(0),
         spent=jnp.float32(0),
-        extents=Extents(jnp.zeros(num_extents), jnp.full(num_extents, jnp.inf), jnp.full(num_extents, jnp.inf)),
+        extents=Extents(jnp.zeros(num_extents, jnp.float32), unknown, unknown),
         to_fold=jnp.float32(0),
         is_flat=jnp.array(False),
     )
@@ -240,7 +241,7 @@ def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: in
 
 def propose(key: jax.Array, state: Seeding, plan: Plan) -> Proposals:
     """``plan.proposals`` independent rows, P(x) ∝ U(x), in two levels, and a uniform for each."""
-    uniforms = jax.random.uniform(key, (3, plan.proposals))
+    uniforms = jax.random.uniform(key, (3, plan.proposals), jnp.float32)
     last_tile = state.totals.shape[0] - 1
     tile = jnp.searchsorted(state.totals, uniforms[0] * state.totals[-1], side="right")
     tile = jnp.minimum(tile, last_tile)
@@ -285,7 +286,9 @@ def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.A
     num_accepted = jnp.sum(is_accepted)
     accepted = _true_first(is_accepted)  # what follows those accepted is overwritten later
     chosen = proposals.indices[accepted]
+    cost = plan.proposals * (state.num_pending.astype(jnp.float32) + plan.proposals + plan.batch_cost)
     can_lower = _can_lower(centers.norms, state.extents) & is_accepted[None, :]
+    share = jnp.mean(can_lower, axis=0, dtype=jnp.float32)  # of the pool, for each
     return state._replace(
         chosen=_write(state.chosen, chosen, state.num_chosen),
         num_chosen=state.num_chosen + num_accepted,
@@ -295,8 +298,8 @@ def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.A
         pending_indices=_write(state.pending_indices, chosen, state.num_pending),
         num_pending=state.num_pending + num_accepted,
         num_batches=state.num_batches + 1,
-        spent=state.spent + plan.proposals * (state.num_pending + plan.proposals + plan.batch_cost),
-        to_fold=state.to_fold + state.bound.shape[0] * jnp.sum(jnp.mean(can_lower, axis=0)),
+        spent=state.spent + cost,
+        to_fold=state.to_fold + float(state.bound.shape[0]) * jnp.sum(share),
     )
 
 
@@ -322,7 +325,7 @@ def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:
 def is_fold_due(state: Seeding, n: int, plan: Plan) -> jax.Array:
     """Whether there are centres to fold, and testing has cost as much as folding would, or room runs out."""
     is_full = state.num_pending > plan.capacity - plan.proposals
-    is_worth_it = state.spent >= state.to_fold + n * plan.pass_cost
+    is_worth_it = state.spent >= state.to_fold + float(n) * plan.pass_cost
     return (state.num_pending > 0) & (is_full | is_worth_it)
 
 

@@ -133,9 +133,11 @@ def streamed_k_center(
     while len(chosen) < k:
         bound = _lower(bound, rows, fresh, plan, partial(watch, f"pass {num_passes + 1}"))
         num_passes += 1
-        if bound.max() <= 0:
-            num_distinct = min(num_distinct, len(chosen))
-        fresh = _furthest(rows, bound, k - len(chosen))
+        if bound.max() <= 0:  # only copies are left: by index
+            num_distinct = len(chosen)
+            chosen += np.flatnonzero(bound == 0)[: k - len(chosen)].tolist()
+            break
+        fresh = _furthest(rows, bound, min(k, _CANDIDATES))[: k - len(chosen)]
         bound[fresh] = -np.inf
         chosen += fresh.tolist()
         watch("choosing", len(chosen), k)
@@ -232,22 +234,29 @@ def _furthest(rows: StreamedRows, bound: np.ndarray, most: int) -> np.ndarray:
     # ties go to the lower index; the candidates stay in the order of the pool
     ranked = np.argsort(-bound, kind="stable")
     candidates = np.sort(ranked[:count])
-    beyond = bound[ranked[count]] if count < len(bound) else -np.inf
+    beyond, beyond_index = (
+        (bound[ranked[count]], ranked[count]) if count < len(bound) else (-np.inf, len(bound))
+    )
+    # a candidate as far as the furthest of the others goes first if its index is lower
+    is_before = candidates < beyond_index
     centers = as_centers(rows.take(candidates))
-    places, number = _choose_furthest(centers, jnp.asarray(bound[candidates]), jnp.float32(beyond), most)
+    places, number = _choose_furthest(centers, bound[candidates], is_before, np.float32(beyond), most)
     return candidates[np.asarray(places)[: int(number)]]
 
 
 @partial(jax.jit, static_argnames="most")
 def _choose_furthest(
-    centers: Centers, bound: jax.Array, beyond: jax.Array, most: int
+    centers: Centers, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Furthest-first traversal among candidates while they are further than ``beyond``: places and number."""
+    """Furthest-first traversal among candidates while one is further than ``beyond``, or as far and before it,
+    and no copy of a centre: places, their number."""
     most = min(most, bound.shape[0])
 
     def goes_on(carry: tuple) -> jax.Array:
         _, number, bound = carry
-        return (number < most) & ((number == 0) | (jnp.max(bound) > beyond))
+        place = jnp.argmax(bound)
+        is_next = (bound[place] > beyond) | ((bound[place] == beyond) & is_before[place])
+        return (number < most) & is_next & (bound[place] > 0)
 
     def choose(carry: tuple) -> tuple:
         places, number, bound = carry
@@ -346,5 +355,5 @@ def _argnearest(tile: Rows, centers: Centers, count: jax.Array) -> jax.Array:
         best_place = (i * block + jnp.argmin(distances, axis=1)).astype(jnp.int32)
         return jnp.minimum(nearest, best), jnp.where(best < nearest, best_place, place)
 
-    start = jnp.full(norms.shape, jnp.inf), jnp.zeros(norms.shape, jnp.int32)
+    start = jnp.full(norms.shape, jnp.inf, jnp.float32), jnp.zeros(norms.shape, jnp.int32)
     return jax.lax.fori_loop(0, (count + block - 1) // block, nearer, start)[1]

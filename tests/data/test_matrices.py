@@ -35,6 +35,7 @@ def test_rows_are_read_as_they_are(tmp_path, kind, dtype):
     assert matrix.num_bytes == values.nbytes
     assert matrix.is_in_memory == (kind != "npy")
     for held in (matrix, in_memory(matrix)):
+        assert held.read(1, 3).dtype.isnative
         np.testing.assert_array_equal(held.read(1, 3), values[1:3])
         np.testing.assert_array_equal(held.take(np.array([3, 0, 3])), values[[3, 0, 3]])
 
@@ -132,7 +133,11 @@ def test_row_numbers(tmp_path):
     (tmp_path / "rows.txt").write_text("3\n\n 1\n")
     assert read_vector(tmp_path / "rows.txt", "x").tolist() == [3, 1]
     assert read_vector(saved(tmp_path, np.array([True, False])), "x").tolist() == [True, False]
-    for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n"):
+    (tmp_path / "rows.txt").write_text("\ufeff7\r\n8\r\n", "utf-8")
+    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [7, 8]
+    (tmp_path / "rows.txt").write_text('rank,index,id\n0,41,"a, b"\n1,7,c\n')
+    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [41, 7], "a CSV of picks"
+    for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n", "--5\n", "²\n", "1_0\n"):
         (tmp_path / "rows.txt").write_text(text)
         with pytest.raises(InputError, match=r"holds '.*'; wanted one row number a line"):
             read_vector(tmp_path / "rows.txt", "x")
@@ -144,6 +149,8 @@ def test_row_numbers(tmp_path):
 
 
 def test_ids(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\n\n b\u2028c\n")
+    assert read_ids(tmp_path / "ids.txt", "x", 3) == ["a", "", " b\u2028c"], "a blank line is a row's id"
     (tmp_path / "ids.txt").write_text("a,1\nb\n")
     assert read_ids(tmp_path / "ids.txt", "x", 2) == ["a,1", "b"]
     assert read_ids(saved(tmp_path, np.array(["ä", "b"])), "x", 2) == ["ä", "b"]
