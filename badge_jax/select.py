@@ -213,10 +213,8 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
     watch: told of the progress
     """
     if not task.is_streamed:
-        held = {
-            name: m and in_memory(m) for name, m in (("features", task.features), ("outputs", task.outputs))
-        }
-        task = task._replace(**held)
+        features, outputs = (m and in_memory(m) for m in (task.features, task.outputs))
+        task = task._replace(features=features, outputs=outputs)
     survey = _survey(task, watch)
     rows = _embedding(task, survey)
     indices, num_distinct = _choose(task, survey, rows, watch)
@@ -458,7 +456,7 @@ def _as_rows(labeled: Any) -> np.ndarray:
         return np.asarray(labeled)
     except Exception:  # each library refuses in its own way
         raise InputError(
-            f"labeled is a {type(labeled).__name__} that NumPy cannot read; wanted row numbers, or a mask [n] bool"
+            f"labeled is a {type(labeled).__name__} that NumPy cannot read; wanted row numbers or a mask"
         ) from None
 
 

@@ -245,7 +245,8 @@ def _npy_layout(path: Path, name: str) -> _Layout:
             shape, is_fortran = fields["shape"], fields["fortran_order"]
             if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
                 raise ValueError(f"its shape is {shape!r}")
-            if not isinstance(is_fortran, bool) or dtype.itemsize == 0:
+            largest = math.prod(max(1, size) for size in shape) * dtype.itemsize
+            if not isinstance(is_fortran, bool) or not 0 < largest < 2**62:
                 raise ValueError("its header makes no sense")
             offset, size = file.tell(), file.seek(0, 2)
     except OSError:

@@ -234,11 +234,10 @@ def _furthest(rows: StreamedRows, bound: np.ndarray, most: int) -> np.ndarray:
     # ties go to the lower index; the candidates stay in the order of the pool
     ranked = np.argsort(-bound, kind="stable")
     candidates = np.sort(ranked[:count])
-    beyond, beyond_index = (
-        (bound[ranked[count]], ranked[count]) if count < len(bound) else (-np.inf, len(bound))
-    )
     # a candidate as far as the furthest of the others goes first if its index is lower
-    is_before = candidates < beyond_index
+    others = ranked[count : count + 1]
+    beyond = bound[others[0]] if len(others) else -np.inf
+    is_before = candidates < (others[0] if len(others) else len(bound))
     centers = as_centers(rows.take(candidates))
     places, number = _choose_furthest(centers, bound[candidates], is_before, np.float32(beyond), most)
     return candidates[np.asarray(places)[: int(number)]]

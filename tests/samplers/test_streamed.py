@@ -68,7 +68,7 @@ def small_tiles(monkeypatch):
 
 
 def test_law(monkeypatch):
-    """χ² against enumeration, with tiles of 4 of 6 rows, folds and rejections."""
+    """χ² against enumeration, with tiles of 4 of 6 rows and a fold after each batch with a pick."""
     monkeypatch.setattr(streamed, "tile_size", lambda n, width: 4)
     plan = Plan(
         tile=4,
@@ -112,6 +112,31 @@ def test_all_tiles_are_read_in_order_and_folds_happen(small_tiles):
     assert sorted(set(batch.indices.tolist())) == sorted(batch.indices.tolist())
 
 
+def test_bounds_after_every_fold_are_exact(small_tiles, monkeypatch):
+    """The bound is D² to all rows chosen, whichever tiles were left alone: against float64."""
+    rng = np.random.default_rng(3)
+    left = rng.normal(size=(60, 3)) * np.repeat([1e-3, 0.02, 0.1, 0.3], 15)[:, None]
+    rows = Rows(jnp.asarray(left, jnp.float32), jnp.asarray(rng.normal(size=(60, 5)) / 3, jnp.float32))
+    points, fold, num_folds = np.asarray(rows.to_dense(), np.float64), streamed._fold, []
+    squared = ((points[:, None] - points[None]) ** 2).sum(-1)
+
+    def checked(*args):
+        chosen = np.asarray(args[0].chosen)[: int(args[0].num_chosen)]
+        state = fold(*args)
+        expected = squared[:, chosen].min(1)
+        expected[chosen] = 0
+        scale = (points**2).sum(1) + (points[chosen] ** 2).sum(1).max()
+        assert (abs(np.asarray(state.bound) - expected) <= 1e-6 * scale).all()
+        num_folds.append(len(chosen))
+        return state
+
+    monkeypatch.setattr(streamed, "_fold", checked)
+    reading = Reading(rows)
+    streamed_kmeans_plusplus(jax.random.key(0), reading.rows, 40, np.ones(60, bool), "uniform", quiet)
+    assert len(num_folds) > 5
+    assert len(reading.reads) < 9 * len(num_folds), "some tiles were left alone"
+
+
 def test_tiles_that_cannot_change_are_not_read(small_tiles):
     """Tiles of short rows are left alone by long centres."""
     rng = np.random.default_rng(0)
@@ -148,6 +173,23 @@ def test_k_center_takes_many_picks_a_pass():
     batch = streamed_k_center(reading.rows, 100, np.ones(3000, bool), np.zeros(0, int), quiet)
     assert batch.indices.tolist() == k_center(reading.whole.to_dense(), 100)
     assert batch.num_passes < 20
+
+
+@pytest.mark.parametrize("pool", ["one-hot", "integers", "zeros but ten"])
+def test_k_center_with_ties_takes_many_picks_a_pass_and_one_program(pool, compilations):
+    n, rng = 3000, np.random.default_rng(0)
+    right = {
+        "one-hot": np.eye(100)[rng.integers(0, 100, n)],
+        "integers": rng.integers(0, 4, (n, 3)) / 4,
+        "zeros but ten": rng.normal(size=(n, 4)) * (np.arange(n) % 300 == 7)[:, None] / 4,
+    }[pool]
+    reading = Reading(Rows(jnp.ones((n, 1), jnp.float32), jnp.asarray(right, jnp.float32)))
+    start = np.array([5])
+    available = np.arange(n) != 5
+    batch = streamed_k_center(reading.rows, 150, available, start, quiet)
+    assert batch.indices.tolist() == k_center(right, 150, available=available, centers=~available)
+    assert batch.num_passes < 15
+    assert len(compilations) < 40
 
 
 def test_k_center_with_copies(small_tiles):
