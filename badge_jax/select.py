@@ -358,9 +358,10 @@ def _by_row(matrix: Matrix, look: Callable[[np.ndarray], tuple], watch: Watch) -
 @jax.jit
 def _look_at_features(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Of each row: whether it is finite, greatest magnitude."""
-    values = values.astype(jnp.float32)
-    # a maximum may lose a NaN
-    return jnp.all(jnp.isfinite(values), axis=1), jnp.max(jnp.abs(values), axis=1)
+    # as integers, since a maximum of floats may lose a NaN: magnitudes keep their order, then ∞, then NaN
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32) & 0x7FFFFFFF
+    greatest = jax.lax.bitcast_convert_type(jnp.max(bits, axis=1), jnp.float32)
+    return jnp.isfinite(greatest), greatest
 
 
 @partial(jax.jit, static_argnames=("is_probability", "ranked_by"))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import RESULTS, arguments, device, versions
+from harness import arguments, device, versions
 
 from badge_jax import Rows, gradient_embedding, kmeans_plusplus
 
@@ -121,7 +121,7 @@ def main() -> None:
         ratio=round(a_pick * large["k"] / seconds, 1),
     )
     if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "selection.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
