@@ -283,7 +283,7 @@ def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.A
 
     is_accepted = _accepted_in_order(thresholds < nearest, ~(thresholds[:, None] < among))
     is_accepted &= jnp.cumsum(is_accepted) <= wanted - state.num_chosen
-    num_accepted = jnp.sum(is_accepted)
+    num_accepted = jnp.sum(is_accepted, dtype=jnp.int32)
     accepted = _true_first(is_accepted)  # what follows those accepted is overwritten later
     chosen = proposals.indices[accepted]
     cost = plan.proposals * (state.num_pending.astype(jnp.float32) + plan.proposals + plan.batch_cost)
