@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from badge_jax.data import DATASETS, fetch_table, on_this_machine
+from badge_jax.data import DATASETS, DatasetInfo, fetch, on_this_machine, resolve_source, where_kept
 from badge_jax.data.matrices import open_matrix, read_ids, read_vector
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import cache_folder, check_writable, write_whole
@@ -27,7 +27,7 @@ class Run:
     """Run one experiment, or go on with it where it stopped."""
 
     dataset: str
-    """Data set; `badge-jax datasets` lists them."""
+    """Data set: a name that `badge-jax datasets` lists, openml:ID, or the path of an .npz file."""
     strategy: str
     """Query strategy."""
     batch_size: int
@@ -37,7 +37,7 @@ class Run:
     out: Path
     """Folder of the run."""
     model: str = "mlp"
-    """Network."""
+    """Network: mlp, resnet18, vgg11 or linear."""
     seed: int = 0
     """Seed of the split, the initial labels, the weights and the queries."""
     initial: int = 100
@@ -52,6 +52,8 @@ class Run:
     """Where the data set comes from; None takes its default."""
     first: str | None = None
     """First point of a BADGE batch: uniform (default), max_norm or norm."""
+    precision: str = "float32"
+    """Arithmetic inside the network: float32 or bfloat16."""
 
     def execute(self) -> None:
         from badge_jax.runs import Line, RunOptions, run  # Flax and Optax, which `select` can do without
@@ -170,24 +172,39 @@ class Datasets:
     action: tyro.conf.Positional[Literal["list", "fetch"]] = "list"
     """What to do."""
     name: tyro.conf.Positional[str | None] = None
-    """The data set to fetch."""
+    """The data set to fetch: a name that is listed, or openml:ID."""
+    source: str | None = None
+    """Where to fetch it from; None takes its default."""
 
     def execute(self) -> None:
         if self.action == "fetch":
             if self.name is None:
-                raise InputError(f"datasets fetch wants a name (known: {', '.join(DATASETS)})")
-            table = fetch_table(self.name)
-            print(f"{self.name}: {len(table.labels):,} rows, in the cache")
+                raise InputError(f"datasets fetch wants a name (known: {', '.join(DATASETS)}, openml:ID)")
+            if resolve_source(self.name, self.source) == "file":
+                raise InputError(f"{self.name} is a file of yours already; there is nothing to fetch")
+            data = fetch(self.name, self.source)
+            print(f"{self.name}: {len(data.labels):,} rows, in {where_kept(self.name, self.source)}")
             return
-        if self.name is not None:
-            raise InputError(f"datasets list takes no name, but got {self.name!r}; `datasets fetch` takes one")
-        print(f"{'name':<12}{'source':<12}{'rows':>10}{'columns':>9}{'classes':>9}  {'here':<5} summary")
-        for name, info in DATASETS.items():
-            here = "yes" if on_this_machine(name) else "no"
-            print(
-                f"{name:<12}{info.default_source:<12}{info.num_rows:>10,}{info.num_columns:>9}"
-                f"{info.num_classes:>9}  {here:<5} {info.summary}"
-            )
+        if self.name is not None or self.source is not None:
+            raise InputError(f"datasets list takes no {self.name or '--source'}; `datasets fetch` does")
+        rows = [("name", "source", "size", "shape", "classes", "here", "")]
+        rows += [
+            (name, source, *_size_and_shape(info, source), str(info.num_classes), here, info.summary)
+            for name, info in DATASETS.items()
+            for source in info.sources
+            for here in ("yes" if on_this_machine(name, source) else "no",)
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        print("\nAlso openml:ID for any other classification set of OpenML, and the path of an .npz file with")
+        print("inputs and labels. The first source listed is the default; --source takes another.")
+
+
+def _size_and_shape(info: DatasetInfo, source: str) -> tuple[str, str]:
+    num_rows = info.sources[source].num_rows
+    size = f"{num_rows:,} + {info.num_test:,}" if info.num_test else f"{num_rows:,}"
+    return size, " × ".join(map(str, info.shape)) if info.channels else f"{info.shape[0]} columns"
 
 
 _BASE_BYTES = 300_000_000  # of a process with JAX and the compiled programs

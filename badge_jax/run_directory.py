@@ -23,6 +23,7 @@ import numpy as np
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 
+ADDED_SINCE = {"precision": "float32"}  # what a run did before there was the option
 MAY_DIFFER = ("rounds", "environment", "missing_classes")
 # what a report reads, and what only going on with a run needs
 _CONFIG_FIELDS = {"dataset": str, "model": str, "strategy": str, "batch_size": int, "seed": int}
@@ -126,6 +127,7 @@ def _reopen(directory: Path, config: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     known = read_config(directory)
     _check_fields(path, "", known, _MORE_CONFIG_FIELDS)
+    known = {**ADDED_SINCE, **known}
     for name in {**config, **known}:
         if name not in MAY_DIFFER and config.get(name) != known.get(name):
             raise InputError(

@@ -16,10 +16,10 @@ import numpy as np
 
 from badge_jax._version import __version__
 from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
-from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
+from badge_jax.data import Dataset, DatasetInfo, dataset_info, load_dataset, resolve_source
 from badge_jax.data.table import ENCODINGS
 from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
-from badge_jax.models import MODELS, Model
+from badge_jax.models import MODELS, PRECISIONS, Model, standardized
 from badge_jax.run_directory import Queried, open_run, read_queried, write_queried, write_rounds
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
 from badge_jax.strategies import STRATEGIES
@@ -44,6 +44,7 @@ class RunOptions:
     encoding: str = "onehot"
     source: str | None = None
     first: str | None = None
+    precision: str = "float32"
 
 
 def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambda line: None) -> list[Line]:
@@ -89,6 +90,8 @@ def resolve_options(options: RunOptions) -> dict[str, Any]:
         raise unknown_name("strategy", options.strategy, STRATEGIES)
     if options.encoding not in ENCODINGS:
         raise unknown_name("encoding", options.encoding, ENCODINGS)
+    if options.precision not in PRECISIONS:
+        raise unknown_name("precision", options.precision, PRECISIONS)
     least = {"batch_size": 1, "rounds": 0, "initial": 1, "max_epochs": 1, "seed": 0}
     for name, bound in least.items():
         flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
@@ -111,6 +114,7 @@ def resolve_options(options: RunOptions) -> dict[str, Any]:
         "max_epochs": options.max_epochs,
         "encoding": options.encoding,
         "source": resolve_source(options.dataset, options.source),
+        "precision": options.precision,
         **_strategy_options(options),
     }
 
@@ -160,7 +164,7 @@ def _remaining_rounds(
 ) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
     info = dataset_info(config["dataset"])
-    model = MODELS[config["model"]](len(dataset.classes), hidden=info.hidden)
+    model = _make_model(config, dataset, info)
     learner = _make_learner(config, model, info.minibatch_size)
     state, query_seconds = _restore(config, learner, len(dataset.labels), out, finished)
 
@@ -202,6 +206,21 @@ def _remaining_rounds(
             "query_seconds": query_seconds,
             "indices": _last(state, config["batch_size"] if number else config["initial"]).tolist(),
         }
+
+
+def _make_model(config: dict[str, Any], dataset: Dataset, info: DatasetInfo) -> Model:
+    """The network for this data set. Raises InputError when it cannot take such inputs."""
+    make_model = MODELS[config["model"]]
+    options = {"hidden": info.hidden, "dtype": PRECISIONS[config["precision"]]}
+    known = inspect.signature(make_model).parameters
+    model = make_model(len(dataset.classes), **{name: options[name] for name in options if name in known})
+    if dataset.channels is not None:
+        model = standardized(model, *dataset.channels)
+    try:
+        jax.eval_shape(model.init, jax.random.key(0), dataset.inputs[:1])
+    except ValueError as error:
+        raise InputError(f"--model {config['model']} and --dataset {config['dataset']}: {error}") from None
+    return model
 
 
 def _make_learner(config: dict[str, Any], model: Model, minibatch_size: int) -> ActiveLearner:

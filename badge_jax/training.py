@@ -152,7 +152,7 @@ def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Ca
     return train_step
 
 
-def make_predict(model: Model, batch_size: int = 1024) -> Callable[[Variables, jax.Array], Outputs]:
+def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, jax.Array], Outputs]:
     """Returns ``predict(variables, inputs [n, ...]) -> Outputs``, in evaluation mode.
 
     Runs in batches of fixed size, so that memory is the outputs and one batch; the last batch starts early

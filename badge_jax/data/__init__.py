@@ -2,22 +2,28 @@
 
 from badge_jax.data.registry import (
     DATASETS,
+    Channels,
     Dataset,
     DatasetInfo,
+    Source,
     dataset_info,
-    fetch_table,
+    fetch,
     load_dataset,
     on_this_machine,
     resolve_source,
+    where_kept,
 )
 
 __all__ = [
     "DATASETS",
+    "Channels",
     "Dataset",
     "DatasetInfo",
+    "Source",
     "dataset_info",
-    "fetch_table",
+    "fetch",
     "load_dataset",
     "on_this_machine",
     "resolve_source",
+    "where_kept",
 ]

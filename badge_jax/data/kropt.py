@@ -19,6 +19,7 @@ CLASSES = (
 )  # fmt: skip
 FILES = tuple("abcdefgh")
 RANKS = tuple("12345678")
+NUM_ROWS = 28_056
 
 _UNSOLVED = 99
 _KING_STEPS = [(f, r) for f in (-1, 0, 1) for r in (-1, 0, 1) if (f, r) != (0, 0)]
@@ -31,6 +32,19 @@ def generate() -> Table:
     squares = np.stack([white_king, white_rook, black_king], axis=1)
     codes = np.stack([squares // 8, squares % 8], axis=2).reshape(-1, 6)
     return Table(codes.astype(np.int8), (FILES, RANKS) * 3, (depth + 1).astype(np.int32), CLASSES)
+
+
+def canonical(table: Table) -> Table:
+    """The same positions from another source, with columns, categories, classes and rows in `generate`'s order,
+    so that both are split alike."""
+    columns = [
+        np.array([names.index(category) for category in categories])[codes]
+        for names, categories, codes in zip((FILES, RANKS) * 3, table.categories, table.codes.T, strict=True)
+    ]
+    codes = np.stack(columns, axis=1).astype(np.int8)
+    labels = np.array([CLASSES.index(name) for name in table.classes], np.int32)[table.labels]
+    order = np.lexsort(codes.T[::-1])
+    return Table(codes[order], (FILES, RANKS) * 3, labels[order], CLASSES)
 
 
 def solve() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A table of categorical and numeric columns, and its two encodings as network inputs."""
+"""What a source of data gives: a table of categorical and numeric columns, or arrays."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ ENCODINGS = ("onehot", "codes")
 class Table(NamedTuple):
     """N labeled rows.
 
-    codes:      [N, m] int8, the categorical columns, each one's categories numbered in the order of the source
-                file
+    codes:      [N, m] signed integers, the categorical columns, each one's categories numbered in the order of
+                the source file
     categories: for each of them, the names of its categories
     labels:     [N] int32, numbered as in ``classes``
     classes:    the names of the classes
@@ -25,14 +25,32 @@ class Table(NamedTuple):
     numbers: np.ndarray | None = None
 
 
-def encode(table: Table, encoding: str) -> np.ndarray:
-    """The columns as network inputs, float32, numeric ones first and as they are: then the categorical ones,
-    "onehot" [N, q + Σ categories] or "codes" [N, q + m]."""
-    numbers = [] if table.numbers is None else [table.numbers]
+class Arrays(NamedTuple):
+    """N labeled rows of any shape, and a test set where the source comes with one.
+
+    inputs:      [N, ...] float32, or uint8 for images [N, height, width, channels] as they are stored
+    labels:      [N] int32, numbered as in ``classes``
+    classes:     the names of the classes
+    test_inputs: [T, ...] like ``inputs``; None for none
+    test_labels: [T] int32; None for none
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    test_inputs: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+
+
+def encode(table: Table, encoding: str, rows: np.ndarray) -> np.ndarray:
+    """These rows as network inputs, float32, numeric columns first and as they are: then the categorical ones,
+    "onehot" [rows, q + Σ categories] or "codes" [rows, q + m]."""
+    numbers = [] if table.numbers is None else [table.numbers[rows]]
+    codes = table.codes[rows]
     if encoding == "codes":
-        return np.concatenate([*numbers, table.codes.astype(np.float32)], axis=1)
+        return np.concatenate([*numbers, codes.astype(np.float32)], axis=1)
     columns = [
-        np.eye(len(names), dtype=np.float32)[codes]
-        for names, codes in zip(table.categories, table.codes.T, strict=True)
+        np.eye(len(names), dtype=np.float32)[column]
+        for names, column in zip(table.categories, codes.T, strict=True)
     ]
     return np.concatenate([*numbers, *columns], axis=1)

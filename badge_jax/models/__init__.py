@@ -2,10 +2,20 @@
 
 from collections.abc import Callable
 
-from badge_jax.models.interface import Model, Variables, linen_model
-from badge_jax.models.mlp import mlp
+import jax.numpy as jnp
 
-MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp}
+from badge_jax.models.interface import Model, Variables, linen_model, standardized
+from badge_jax.models.linear import linear
+from badge_jax.models.mlp import mlp
+from badge_jax.models.resnet import resnet18
+from badge_jax.models.vgg import vgg11
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""Name → dtype of the arithmetic inside a network."""
+
+MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "resnet18": resnet18, "vgg11": vgg11, "linear": linear}
 """Name → maker: ``MODELS[name](num_classes, **options) -> Model``."""
 
-__all__ = ["MODELS", "Model", "Variables", "linen_model", "mlp"]
+__all__ = [
+    "MODELS", "PRECISIONS", "Model", "Variables", "linear", "linen_model", "mlp", "resnet18", "standardized", "vgg11",
+]  # fmt: skip

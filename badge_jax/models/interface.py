@@ -1,10 +1,12 @@
 """What a network is to this package: two pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 Variables = Any  # a pytree of float arrays
 
@@ -45,5 +47,27 @@ def linen_model(module: nn.Module) -> Model:
             return *outputs, variables
         (logits, features), updated = module.apply(variables, x, mask=mask, train=train, mutable=mutable)
         return logits, features, {**variables, **updated}
+
+    return Model(init, apply)
+
+
+def standardized(model: Model, mean: Sequence[float], sd: Sequence[float]) -> Model:
+    """``model`` on images as they are stored, x [b, h, w, channels] uint8, which it sees as (x/255 − mean)/sd.
+
+    mean, sd: one number a channel. A pool can so stay uint8 on the device: only a minibatch is ever float32.
+    """
+    scale = 1 / (255 * np.asarray(sd, np.float32))
+    shift = np.asarray(mean, np.float32) / np.asarray(sd, np.float32)
+
+    def seen(x: jax.Array) -> jax.Array:
+        return x.astype(jnp.float32) * scale[None, None, None, :] - shift[None, None, None, :]
+
+    def init(key: jax.Array, x: jax.Array) -> Variables:
+        return model.init(key, seen(x))
+
+    def apply(
+        variables: Variables, x: jax.Array, *, mask: jax.Array | None, train: bool
+    ) -> tuple[jax.Array, jax.Array, Variables]:
+        return model.apply(variables, seen(x), mask=mask, train=train)
 
     return Model(init, apply)

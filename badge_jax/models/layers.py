@@ -1,0 +1,128 @@
+"""Layers with PyTorch's conventions: its initial law and its batch normalisation."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.initializers import Initializer, variance_scaling
+
+from badge_jax.models.convolution import convolve
+
+torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform on ±1/√fan_in, PyTorch's default for the weights of linear and convolutional layers."""
+
+
+def torch_bias_init(fan_in: int) -> Initializer:
+    """Uniform on ±1/√fan_in, PyTorch's default for their biases."""
+    limit = 1 / math.sqrt(fan_in)
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+def dense(
+    x: jax.Array,
+    num_out: int,
+    *,
+    use_bias: bool = True,
+    dtype: jnp.dtype = jnp.float32,
+    name: str | None = None,
+) -> jax.Array:
+    """A linear layer of the module that calls this: x [b, i] → [b, num_out], its arithmetic in ``dtype``."""
+    layer = nn.Dense(
+        num_out,
+        use_bias,
+        dtype,
+        kernel_init=torch_kernel_init,
+        bias_init=torch_bias_init(x.shape[1]),
+        name=name,
+    )
+    return layer(x)
+
+
+class Convolution(nn.Module):
+    """x [b, h, w, i] → [b, ⌈h/stride⌉, ⌈w/stride⌉, num_out], zeros beyond the border.
+
+    size: 3 or 1, the side of the kernel
+    """
+
+    num_out: int
+    size: int = 3
+    stride: int = 1
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.size, self.size, x.shape[3], self.num_out)
+        kernel = self.param("kernel", torch_kernel_init, shape).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.size == 1:
+            out = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+        else:
+            out = convolve(x, kernel, self.stride)
+        if self.use_bias:
+            bias = self.param("bias", torch_bias_init(math.prod(shape[:3])), (self.num_out,))
+            out = out + bias.astype(self.dtype)[None, None, None, :]
+        return out
+
+
+def check_images(name: str, x: jax.Array, smallest: int) -> None:
+    """Raises ValueError unless x is [b, h, w, channels] with h and w at least ``smallest``."""
+    if x.ndim != 4 or min(x.shape[1:3]) < smallest:
+        raise ValueError(
+            f"{name} is for images [height, width, channels] of at least {smallest} × {smallest} pixels; these "
+            f"inputs have the shape {x.shape[1:]}"
+        )
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of x [b, h, w, c] over the images where ``mask`` [b] is True.
+
+    As PyTorch's: ε = 1e-5; running averages move by 0.1 towards the batch's mean and unbiased variance and are
+    what evaluation uses. Statistics are float32 whatever the dtype of x. (Flax's keeps the biased variance.)
+    Source: Ioffe and Szegedy, ICML 2015.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None, train: bool) -> jax.Array:
+        c = x.shape[3]
+        scale, bias = (
+            self.param("scale", nn.initializers.ones, (c,)),
+            self.param("bias", nn.initializers.zeros, (c,)),
+        )
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
+        if train:
+            mean, var, count = _moments(x, mask)
+            if not self.is_initializing():
+                unbiased = var * (count / jnp.maximum(count - 1, 1))
+                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+                running_var.value = 0.9 * running_var.value + 0.1 * unbiased
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = jax.lax.rsqrt(var + 1e-5) * scale
+        normalized = (x.astype(jnp.float32) - _along_channels(mean)) * _along_channels(factor)
+        return (normalized + _along_channels(bias)).astype(x.dtype)
+
+
+def _moments(x: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Mean and biased variance [c] over the pixels of the images counted, float32, and the number of pixels."""
+    x = x.astype(jnp.float32)
+    b, h, w, _ = x.shape
+    kept = jnp.ones((b, 1), bool) if mask is None else mask[:, None]
+    count = jnp.sum(kept) * (h * w)
+
+    def average(values: jax.Array) -> jax.Array:
+        of_images = jnp.sum(values, axis=(1, 2))  # first within images: one read, whatever the mask
+        return jnp.sum(jnp.where(kept, of_images, 0.0), axis=0) / count
+
+    mean = average(x)
+    return mean, average((x - _along_channels(mean)) ** 2), count
+
+
+def _along_channels(values: jax.Array) -> jax.Array:
+    return values[None, None, None, :]

@@ -1,0 +1,61 @@
+"""ResNet-18 for small images."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from badge_jax.models.interface import Model, linen_model
+from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut around them, which is a convolution of 1 × 1 where the shape changes."""
+
+    width: int
+    stride: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None, train: bool) -> jax.Array:
+        shortcut = x
+        if self.stride != 1 or x.shape[3] != self.width:
+            shortcut = Convolution(self.width, 1, self.stride, dtype=self.dtype, name="shortcut")(x)
+            shortcut = BatchNorm(name="shortcut_norm")(shortcut, mask=mask, train=train)
+        x = Convolution(self.width, stride=self.stride, dtype=self.dtype, name="conv1")(x)
+        x = nn.relu(BatchNorm(name="norm1")(x, mask=mask, train=train))
+        x = Convolution(self.width, dtype=self.dtype, name="conv2")(x)
+        x = BatchNorm(name="norm2")(x, mask=mask, train=train)
+        return nn.relu(x + shortcut)
+
+
+class ResNet18(nn.Module):
+    """Stem of 3 × 3 and stride 1, four stages of two blocks, mean over the image, linear."""
+
+    num_classes: int
+    width: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None, train: bool) -> tuple[jax.Array, jax.Array]:
+        check_images("resnet18", x, smallest=1)
+        x = Convolution(self.width, dtype=self.dtype, name="stem")(x)
+        x = nn.relu(BatchNorm(name="stem_norm")(x, mask=mask, train=train))
+        for stage in range(4):
+            for i in range(2):
+                stride = 2 if stage > 0 and i == 0 else 1
+                block = Block(self.width * 2**stage, stride, self.dtype, name=f"stage{stage + 1}_block{i + 1}")
+                x = block(x, mask=mask, train=train)
+        features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        return dense(features, self.num_classes, name="output"), features
+
+
+def resnet18(num_classes: int, *, width: int = 64, dtype: jnp.dtype = jnp.float32) -> Model:
+    """ResNet-18 (He et al., CVPR 2016) with the stem for small images, as a `Model`; 11,173,962 parameters at
+    10 classes of colour images.
+
+    Inputs [b, h, w, channels] float; features [b, 8·width], the mean over the image after the last ReLU.
+
+    width: channels of the first stage; 16 gives the narrow network of the authors' code (features 128)
+    dtype: of the convolutions' arithmetic; all else is float32
+    """
+    return linen_model(ResNet18(num_classes, width, dtype))
