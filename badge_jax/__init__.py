@@ -12,7 +12,7 @@ from badge_jax.strategies import STRATEGIES, Pool, Strategy
 
 if TYPE_CHECKING:
     from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
-    from badge_jax.models import MODELS, Model, linen_model, mlp
+    from badge_jax.models import MODELS, Model, linear, linen_model, mlp, resnet18, standardized, vgg11
     from badge_jax.training import Fit, FitOptions, make_fit, make_optimizer, make_predict
 
 __all__ = [
@@ -34,19 +34,24 @@ __all__ = [
     "kmeans_plusplus",
     "last_layer_gradients",
     "lazy_kmeans_plusplus",
+    "linear",
     "linen_model",
     "make_active_learner",
     "make_fit",
     "make_optimizer",
     "make_predict",
     "mlp",
+    "resnet18",
     "select",
+    "standardized",
+    "vgg11",
 ]
 
 
+_MODELS = ("MODELS", "Model", "linear", "linen_model", "mlp", "resnet18", "standardized", "vgg11")
 _LAZY = {
     **dict.fromkeys(("ActiveLearner", "LearnerState", "make_active_learner"), "active_learning"),
-    **dict.fromkeys(("MODELS", "Model", "linen_model", "mlp"), "models"),
+    **dict.fromkeys(_MODELS, "models"),
     **dict.fromkeys(("Fit", "FitOptions", "make_fit", "make_optimizer", "make_predict"), "training"),
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,8 @@ def report(directories: Sequence[Path], out: Path) -> Report:
             s.strategy: points for s, points in curves.items() if s[:3] == (dataset, model, batch_size)
         }
         title = f"{dataset}, {model}, batches of {batch_size}"
-        stem = out / f"learning_curves_{dataset}_{model}_{batch_size}"
+        name = re.sub(r"[^\w.-]+", "_", dataset)  # openml:ID, or the path of a file
+        stem = out / f"learning_curves_{name}_{model}_{batch_size}"
         pictures.append(plot_learning_curves(title, of_strategy, stem)[0])
     summary = out / "summary.csv"
     write_whole(summary, summary_csv(curves).encode())

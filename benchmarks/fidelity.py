@@ -24,6 +24,7 @@ from scipy import stats
 from scipy.io import arff
 
 sys.path.insert(0, str(Path(__file__).parent))
+import torch_twin
 from harness import RESULTS, device, versions
 
 from badge_jax import FitOptions, make_fit, make_optimizer, mlp
@@ -45,27 +46,11 @@ def read_arff(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def torch_accuracy(seed: int, x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray) -> tuple:
     """The twin: test accuracy and epochs."""
     torch.manual_seed(seed)
+    network = torch_twin.mlp(x.shape[1], HIDDEN, int(test_y.max()) + 1)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y).long()
-    network = torch.nn.Sequential(
-        torch.nn.Linear(x.shape[1], HIDDEN),
-        torch.nn.ReLU(),
-        torch.nn.Linear(HIDDEN, int(test_y.max()) + 1, bias=False),
-    )
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    epoch, num_correct = 0, 0
-    while epoch < 3000 and num_correct < 0.99 * len(x):
-        epoch += 1
-        num_correct = 0
-        for rows in torch.randperm(len(x)).split(MINIBATCH):
-            optimizer.zero_grad()
-            logits = network(inputs[rows])
-            torch.nn.functional.cross_entropy(logits, labels[rows]).backward()
-            torch.nn.utils.clip_grad_value_(network.parameters(), 0.1)
-            optimizer.step()
-            num_correct += int((logits.argmax(1) == labels[rows]).sum())
-    with torch.no_grad():
-        predicted = network(torch.from_numpy(test_x)).argmax(1).numpy()
-    return float((predicted == test_y).mean()), epoch
+    epochs = torch_twin.train(network, inputs, labels, minibatch=MINIBATCH, learning_rate=LEARNING_RATE)
+    predicted = torch_twin.outputs(network, torch.from_numpy(test_x))[0].argmax(1).numpy()
+    return float((predicted == test_y).mean()), epochs
 
 
 def interval(values: np.ndarray) -> str:

@@ -20,9 +20,6 @@ picks and compared by the pick. The set takes about fifteen minutes on 2 CPU cor
 """
 
 import argparse
-import ast
-import contextlib
-import io
 import json
 import sys
 import time
@@ -35,6 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from harness import Contestant, arguments, compare, device, publish, versions
+from peers import load_init_centers, numpy_kmeans_plusplus
 from pools import RECIPES, mnist_pool, synthetic_pool
 
 from badge_jax import Rows, kmeans_plusplus, lazy_kmeans_plusplus
@@ -47,20 +45,6 @@ NAMED_SET = [  # recipe, n, c, d, k
     *[(recipe, 20_000, 10, 512, 100) for recipe in RECIPES],
 ]
 MOST_WRITTEN_OUT = 2**31  # bytes
-
-
-def numpy_kmeans_plusplus(rng: np.random.Generator, left: np.ndarray, right: np.ndarray, k: int) -> list[int]:
-    """k-means++ over outer products, one pass a pick."""
-    norms = np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right)
-    nearest = np.full(len(left), np.inf)
-    chosen = [int(rng.integers(len(left)))]
-    while len(chosen) < k:
-        index = chosen[-1]
-        inner = (left @ left[index]) * (right @ right[index])
-        np.minimum(nearest, np.maximum(norms + norms[index] - 2 * inner, 0), out=nearest)
-        nearest[index] = 0
-        chosen.append(int(rng.choice(len(left), p=nearest / nearest.sum())))
-    return chosen
 
 
 def jax_seeder(seeder: Callable, rows: Rows, k: int) -> Callable:
@@ -100,27 +84,6 @@ def scikit_activeml_badge(rows: Rows, k: int) -> Callable:
         return lambda: Badge(random_state=0).query(inputs, unknown, classifier, fit_clf=False, batch_size=k)
 
     return prepare
-
-
-def load_init_centers(checkout: Path) -> Callable:
-    """The authors' ``init_centers``, without the imports of its module (old networks, a Torch 7 reader)."""
-    path = checkout / "query_strategies" / "badge_sampling.py"
-    if not path.exists():
-        sys.exit(f"--peer: found no {path}; wanted a checkout of the authors' repository")
-    from scipy import stats
-    from sklearn.metrics import pairwise_distances
-
-    functions = [
-        node for node in ast.parse(path.read_text()).body if getattr(node, "name", "") == "init_centers"
-    ]
-    names = {"np": np, "stats": stats, "pairwise_distances": pairwise_distances}
-    exec(compile(ast.Module(functions, []), str(path), "exec"), names)
-
-    def quietly(vectors: np.ndarray, k: int) -> list[int]:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return names["init_centers"](vectors, k)
-
-    return quietly
 
 
 def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Contestant]:

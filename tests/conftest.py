@@ -1,4 +1,7 @@
+import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -22,6 +25,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the raw data sets kept beside the repository for development")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def downloads(shared_data, tmp_path_factory):
+    """The download folders of TFDS and openml-python, filled from the raw data: no network is needed."""
+    for package in ("tensorflow_datasets", "openml"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package} (extra data)")
+    folder = tmp_path_factory.mktemp("downloads")
+    seed = shared_data.parent / "tools" / "seed_caches.py"
+    done = subprocess.run([sys.executable, seed, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    import openml
+
+    os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
+    openml.config.set_root_cache_directory(str(folder / "openml"))
+    return folder
 
 
 @pytest.fixture

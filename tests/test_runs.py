@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from badge_jax import STRATEGIES, Strategy
-from badge_jax.data import DATASETS
-from badge_jax.data.registry import DatasetInfo
+from badge_jax.data import DATASETS, DatasetInfo, Source
 from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs import RunOptions, resolve_options, run
@@ -43,7 +42,7 @@ def remembering() -> Strategy:
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    info = DatasetInfo("a toy", 64, 3, 3, {"generated": make_toy}, hidden=8, minibatch_size=8)
+    info = DatasetInfo("a toy", {"generated": Source(make_toy)}, (3,), 3, hidden=8, minibatch_size=8)
     monkeypatch.setitem(DATASETS, "toy", info)
     monkeypatch.setitem(STRATEGIES, "remembering", remembering)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,9 @@ def fetch(identifier: int) -> Table:
     Raises InputError for a set that is no classification of complete rows of numbers and categories,
     EnvironmentFailure when openml-python is not installed or cannot get the set.
     """
-    openml = _import_openml()
     name = f"openml:{identifier}"
-    try:
-        dataset = openml.datasets.get_dataset(
-            identifier, download_data=True, download_qualities=False, download_features_meta_data=False
-        )
-        _check_download(name, dataset)
-        target = dataset.default_target_attribute
-        if not target or "," in target:
-            raise InputError(f"{name} names no single column as its class; wanted a classification set")
-        columns, labels, _, _ = dataset.get_data(target=target, dataset_format="dataframe")
-    except (InputError, EnvironmentFailure):
-        raise
-    except Exception as error:  # openml, requests and minio each raise their own
-        if getattr(error, "code", None) == 111:
-            raise InputError(
-                f"{name} is unknown to OpenML; wanted the number of one of its data sets"
-            ) from None
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise EnvironmentFailure(
-            f"{name} cannot be loaded ({problem}); with no network, run `badge-jax datasets fetch {name}` where "
-            f"there is one and copy the cache folder, or OpenML's ({openml.config.get_cache_directory()})"
-        ) from None
-    return to_table(name, columns, labels)
+    with warnings.catch_warnings(action="ignore"):
+        return _fetch(name, identifier)
 
 
 def to_table(name: str, columns: Any, labels: Any) -> Table:
@@ -71,6 +51,32 @@ def to_table(name: str, columns: Any, labels: Any) -> Table:
         classes=tuple(str(category) for category in labels.cat.categories),
         numbers=np.stack(numbers, axis=1) if numbers else None,
     )
+
+
+def _fetch(name: str, identifier: int) -> Table:
+    openml = _import_openml()
+    try:
+        dataset = openml.datasets.get_dataset(
+            identifier, download_data=True, download_qualities=False, download_features_meta_data=False
+        )
+        _check_download(name, dataset)
+        target = dataset.default_target_attribute
+        if not target or "," in target:
+            raise InputError(f"{name} names no single column as its class; wanted a classification set")
+        columns, labels, _, _ = dataset.get_data(target=target, dataset_format="dataframe")
+    except (InputError, EnvironmentFailure):
+        raise
+    except Exception as error:  # openml, requests and minio each raise their own
+        if getattr(error, "code", None) == 111:
+            raise InputError(
+                f"{name} is unknown to OpenML; wanted the number of one of its data sets"
+            ) from None
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise EnvironmentFailure(
+            f"{name} cannot be loaded ({problem}); with no network, run `badge-jax datasets fetch {name}` "
+            f"where there is one and copy the cache folder, or OpenML's ({openml.config.get_cache_directory()})"
+        ) from None
+    return to_table(name, columns, labels)
 
 
 def _import_openml() -> Any:

@@ -4,6 +4,9 @@ import contextlib
 import io
 import logging
 import os
+import socket
+import urllib.parse
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +26,12 @@ def fetch(name: str) -> Arrays:
     Raises EnvironmentFailure when TFDS is not installed or cannot get the set.
     """
     with _tensorflow_datasets(name) as tfds:
-        splits, info = tfds.load(name, split=["train", "test"], batch_size=-1, with_info=True)
-        train, test = tfds.as_numpy(splits)
-        classes = tuple(info.features["label"].names)
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        if not builder.data_path.exists():
+            _check_network(builder, list(builder.url_infos))
+            builder.download_and_prepare()
+        train, test = tfds.as_numpy(builder.as_dataset(split=["train", "test"], batch_size=-1))
+        classes = tuple(builder.info.features["label"].names)
     return Arrays(
         train["image"], train["label"].astype(np.int32), classes, test["image"], test["label"].astype(np.int32)
     )
@@ -34,15 +40,14 @@ def fetch(name: str) -> Arrays:
 def fetch_svhn() -> Arrays:
     """SVHN's cropped digits, training and test set: TFDS' download without the 531,131 extra images, which it
     would prepare too."""
-    with _tensorflow_datasets("svhn_cropped") as tfds:
-        builder = tfds.builder("svhn_cropped")
-        urls = {Path(url).name: url for url in builder.url_infos}
+    with _tensorflow_datasets("svhn") as tfds:
+        builder = tfds.builder("svhn_cropped", data_dir=os.environ.get("TFDS_DATA_DIR"))
+        urls = {split: _url_of(builder, f"{split}_32x32.mat") for split in ("train", "test")}
+        _check_network(builder, list(urls.values()))
         manager = tfds.download.DownloadManager(
-            download_dir=builder.data_path.parent.parent / "downloads",
-            url_infos=builder.url_infos,
-            dataset_name=builder.name,
+            download_dir=_downloads(builder), url_infos=builder.url_infos, dataset_name=builder.name
         )
-        paths = manager.download({split: urls[f"{split}_32x32.mat"] for split in ("train", "test")})
+        paths = manager.download(urls)
         train, test = (read_svhn(Path(paths[split])) for split in ("train", "test"))
     return Arrays(*train, DIGITS, *test)
 
@@ -53,45 +58,69 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Source: Netzer et al., Reading Digits in Natural Images, 2011, format 2.
     """
     arrays = loadmat(path)
-    images, labels = np.ascontiguousarray(np.moveaxis(arrays["X"], -1, 0)), arrays["y"].ravel().astype(np.int32)
+    images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].ravel().astype(np.int32)
     if images.shape != (len(labels), 32, 32, 3) or labels.min() < 1 or labels.max() > 10:
-        raise EnvironmentFailure(f"{path} does not hold cropped digits of SVHN; remove it to download it again")
-    return images, labels % 10
+        raise EnvironmentFailure(f"{path} does not hold cropped digits of SVHN; remove it and try again")
+    return np.ascontiguousarray(images), labels % 10
 
 
 @contextlib.contextmanager
 def _tensorflow_datasets(name: str) -> Iterator[Any]:
     """The module, quiet, its errors turned into one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise EnvironmentFailure(
-            f"{name} is loaded once by tensorflow-datasets, which is not installed or lacks {error.name}; "
-            "pip install 'badge_jax[data]'"
-        ) from None
-    tf.config.set_visible_devices([], "GPU")  # that is JAX's
-    tfds.disable_progress_bar()
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield tfds
-    except EnvironmentFailure:
-        raise
-    except Exception as error:  # tfds, requests and tensorflow each raise their own
-        folder = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-        if "Checksum" in type(error).__name__:
+    with contextlib.ExitStack() as quiet:
+        quiet.enter_context(warnings.catch_warnings(action="ignore"))
+        try:
+            import tensorflow as tf
+            import tensorflow_datasets as tfds
+        except ImportError as error:
             raise EnvironmentFailure(
-                f"{name}: a download does not have its checksum; remove it from {folder}/downloads and try "
-                "again"
+                f"{name} is prepared once by tensorflow-datasets: it, or {error.name}, is not installed; "
+                "pip install 'badge_jax[data]'"
             ) from None
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise EnvironmentFailure(
-            f"{name} cannot be loaded ({problem}); with no network, run `badge-jax datasets fetch {name}` "
-            f"where there is one and copy the cache folder, or {folder}"
-        ) from None
-    finally:
-        logger.setLevel(level)
+        tf.config.set_visible_devices([], "GPU")  # that is JAX's
+        tfds.disable_progress_bar()
+        for logger in (logging.getLogger("absl"), logging.getLogger("urllib3")):
+            quiet.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        folder = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        try:
+            yield tfds
+        except EnvironmentFailure:
+            raise
+        except Exception as error:  # tfds, requests and tensorflow each raise their own
+            if "Checksum" in type(error).__name__:
+                raise EnvironmentFailure(
+                    f"{name}: a download does not have its checksum; remove it from {folder}/downloads and try "
+                    "again"
+                ) from None
+            problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise EnvironmentFailure(
+                f"{name} cannot be loaded ({problem}); if {folder} holds half of it, remove that and "
+                f"try again; without a network, run `badge-jax datasets fetch {name}` elsewhere and copy its "
+                "folder in the cache"
+            ) from None
+
+
+def _downloads(builder: Any) -> Path:
+    return Path(builder.data_path).parents[1] / "downloads"  # as download_and_prepare has it
+
+
+def _url_of(builder: Any, file: str) -> str:
+    return next(url for url in builder.url_infos if url.endswith(f"/{file}"))
+
+
+def _check_network(builder: Any, urls: list[str]) -> None:
+    """Raises ConnectionError at once where TFDS would try for minutes: no network, and not downloaded yet."""
+    from tensorflow_datasets.core.download.resource import get_dl_fname
+
+    for url in urls:
+        if not (_downloads(builder) / get_dl_fname(url, builder.url_infos[url].checksum)).exists():
+            address = urllib.parse.urlsplit(url)
+            port = 443 if address.scheme == "https" else 80
+            try:
+                socket.create_connection((address.hostname, port), timeout=30).close()
+            except OSError:
+                raise ConnectionError(f"{address.hostname} cannot be reached") from None
+            return

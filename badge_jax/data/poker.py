@@ -1,12 +1,12 @@
 """Poker hands and their classes by the rules.
 
 Five distinct cards, each a suit (1–4) and a rank (1 ace, 2 … 10, 11 jack, 12 queen, 13 king). The classes are
-those of OpenML 155 ("pokerhand") and of UCI's Poker Hand: 0 nothing, 1 one pair, 2 two pairs, 3 three of a kind,
-4 straight, 5 flush, 6 full house, 7 four of a kind, 8 straight flush, 9 royal flush; the ace is low or high in a
-straight.
+those of OpenML 155 ("pokerhand") and of UCI's Poker Hand: 0 nothing, 1 one pair, 2 two pairs, 3 three of a
+kind, 4 straight, 5 flush, 6 full house, 7 four of a kind, 8 straight flush, 9 royal flush; the ace is low or
+high in a straight.
 """
 
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -22,7 +22,8 @@ def generate() -> Table:
 
     Not the paper's set: OpenML 155 holds 829,201 hands, some of them the same but for the order of their cards.
     """
-    hands = np.fromiter(combinations(range(52), 5), np.dtype((np.int8, 5)), count=NUM_HANDS)
+    cards = np.fromiter(chain.from_iterable(combinations(range(52), 5)), np.int8, count=5 * NUM_HANDS)
+    hands = cards.reshape(NUM_HANDS, 5)
     suits, ranks = hands // 13, hands % 13 + 1
     return Table(
         codes=suits,

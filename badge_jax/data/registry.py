@@ -16,7 +16,7 @@ from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
 
 
 class Source(NamedTuple):
-    """make: () -> Table or Arrays. num_rows: how many rows that gives, test rows left out; None if not known."""
+    """make: () -> Table or Arrays. num_rows: how many rows that gives, but for test rows; None if not known."""
 
     make: Callable[[], Table | Arrays]
     num_rows: int | None = None

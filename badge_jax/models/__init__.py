@@ -17,5 +17,14 @@ MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "resnet18": resnet18, "vg
 """Name → maker: ``MODELS[name](num_classes, **options) -> Model``."""
 
 __all__ = [
-    "MODELS", "PRECISIONS", "Model", "Variables", "linear", "linen_model", "mlp", "resnet18", "standardized", "vgg11",
-]  # fmt: skip
+    "MODELS",
+    "PRECISIONS",
+    "Model",
+    "Variables",
+    "linear",
+    "linen_model",
+    "mlp",
+    "resnet18",
+    "standardized",
+    "vgg11",
+]

@@ -1,0 +1,45 @@
+"""k-means++ seeding as others write it: a clean NumPy loop, and the authors' own function."""
+
+import ast
+import contextlib
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def numpy_kmeans_plusplus(rng: np.random.Generator, left: np.ndarray, right: np.ndarray, k: int) -> list[int]:
+    """k-means++ over outer products, one pass a pick."""
+    norms = np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right)
+    nearest = np.full(len(left), np.inf)
+    chosen = [int(rng.integers(len(left)))]
+    while len(chosen) < k:
+        index = chosen[-1]
+        inner = (left @ left[index]) * (right @ right[index])
+        np.minimum(nearest, np.maximum(norms + norms[index] - 2 * inner, 0), out=nearest)
+        nearest[index] = 0
+        chosen.append(int(rng.choice(len(left), p=nearest / nearest.sum())))
+    return chosen
+
+
+def load_init_centers(checkout: Path) -> Callable:
+    """The authors' ``init_centers``, without the imports of its module (old networks, a Torch 7 reader)."""
+    path = checkout / "query_strategies" / "badge_sampling.py"
+    if not path.exists():
+        sys.exit(f"--peer: found no {path}; wanted a checkout of the authors' repository")
+    from scipy import stats
+    from sklearn.metrics import pairwise_distances
+
+    functions = [
+        node for node in ast.parse(path.read_text()).body if getattr(node, "name", "") == "init_centers"
+    ]
+    names = {"np": np, "stats": stats, "pairwise_distances": pairwise_distances}
+    exec(compile(ast.Module(functions, []), str(path), "exec"), names)
+
+    def quietly(vectors: np.ndarray, k: int) -> list[int]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return names["init_centers"](vectors, k)
+
+    return quietly

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from badge_jax.data import load_dataset
+from badge_jax.data.from_npz import load
+from badge_jax.errors import InputError
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(40, 3)), RNG.integers(5, 8, 40)
+IMAGES = RNG.integers(0, 256, (40, 6, 5)).astype(np.uint8)
+
+
+def test_numbers_without_a_test_set_are_split(tmp_path):
+    np.savez(tmp_path / "own.npz", X=X, y=Y)
+    data = load_dataset(str(tmp_path / "own.npz"), seed=0)
+    assert data.inputs.shape == (36, 3)
+    assert data.inputs.dtype == np.float32
+    assert len(data.test_labels) == 4
+    assert data.classes == ("5", "6", "7")
+    assert data.channels is None
+    assert set(np.concatenate([data.labels, data.test_labels]).tolist()) == {0, 1, 2}
+
+
+def test_images_keep_their_test_set_and_are_measured(tmp_path):
+    names = np.array(["cat", "dog"])
+    np.savez(
+        tmp_path / "own.npz",
+        x_train=IMAGES[:30], y_train=names[Y[:30] % 2], x_test=IMAGES[30:], y_test=names[Y[30:] % 2],
+    )  # fmt: skip
+    data = load_dataset(str(tmp_path / "own.npz"), seed=0)
+    np.testing.assert_array_equal(data.inputs, IMAGES[:30, :, :, None])
+    np.testing.assert_array_equal(data.test_inputs[..., 0], IMAGES[30:])
+    np.testing.assert_array_equal(data.test_labels, Y[30:] % 2)
+    assert data.classes == ("cat", "dog")
+    assert data.channels.mean[0] == pytest.approx((IMAGES[:30] / 255).mean())
+    assert data.channels.sd[0] == pytest.approx((IMAGES[:30] / 255).std())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": X, "labels": Y}, "holds images, labels; wanted inputs"),
+        ({"inputs": X}, "holds inputs; wanted labels"),
+        ({"inputs": X, "x": X, "labels": Y}, "holds both inputs and x"),
+        ({"inputs": X, "labels": Y[:-1]}, "wanted \\[n, ...\\] and \\[n\\]"),
+        ({"inputs": X, "labels": Y[:, None]}, "wanted \\[n, ...\\] and \\[n\\]"),
+        ({"inputs": X[:, 0], "labels": Y}, "wanted \\[n, ...\\] and \\[n\\]"),
+        ({"inputs": X, "labels": Y + 0.5}, "wanted integers or text"),
+        ({"inputs": X, "labels": Y * 0}, "has 1 class; wanted at least two"),
+        ({"inputs": X.astype(str), "labels": Y}, "wanted numbers"),
+        ({"inputs": X + np.inf, "labels": Y}, "not finite"),
+        ({"inputs": X, "labels": Y, "test_inputs": X}, "only half a test set"),
+        ({"inputs": X, "labels": Y, "test_inputs": X[:, :2], "test_labels": Y}, "wanted rows of one kind"),
+        ({"inputs": X.astype(object), "labels": Y}, "not readable"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path / "own.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="is not there"):
+        load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(InputError, match="not readable"):
+        load(tmp_path / "text.npz")
+    np.savez(tmp_path / "tiny.npz", inputs=X[:1], labels=Y[:1])
+    with pytest.raises(InputError, match="has 1 class"):
+        load_dataset(str(tmp_path / "tiny.npz"), seed=0)
