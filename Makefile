@@ -1,9 +1,10 @@
 # make demo | test | test-all | lint | bench     (each makes .venv and installs what it needs, once)
+# make peers | data                              (PyTorch and others to compare with; TFDS and OpenML)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench peers data clean
 
 demo: .venv/.demo
 	$(BIN)/python experiments/demo.py
@@ -11,7 +12,7 @@ demo: .venv/.demo
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-all: .venv/.peers
+test-all: .venv/.peers .venv/.data
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.test
@@ -22,6 +23,10 @@ lint: .venv/.test
 bench: .venv/.peers
 	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/training.py
+
+peers: .venv/.peers
+
+data: .venv/.data
 
 clean:
 	rm -rf .venv
@@ -39,4 +44,8 @@ clean:
 
 .venv/.peers: .venv/.test
 	$(PIP) --group peers
+	touch $@
+
+.venv/.data: .venv/.test
+	$(PIP) --editable '.[data]'
 	touch $@

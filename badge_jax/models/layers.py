@@ -6,8 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.initializers import Initializer, variance_scaling
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from badge_jax.models.convolution import convolve
+from badge_jax.models.interface import Model, Variables, linen_model
 
 torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform on ±1/√fan_in, PyTorch's default for the weights of linear and convolutional layers."""
@@ -43,10 +45,37 @@ def dense(
     return layer(x)
 
 
+def torch_model(module: nn.Module) -> Model:
+    """A `Model` of the layers below whose weights follow PyTorch's default law: kernels, and biases beside a
+    kernel, uniform on ±1/√fan_in.
+
+    All come from one draw. With an initializer of its own for every layer, the drawing would take longer to
+    compile than the network: half a minute for ResNet-18.
+    """
+
+    def init(key: jax.Array, x: jax.Array) -> Variables:
+        shapes = jax.eval_shape(lambda: module.init(key, x, mask=None, train=False))
+        limits = flatten_dict({"params": _limits(shapes["params"])})
+        flat_shapes = flatten_dict(shapes)
+        total = sum(flat_shapes[path].size for path in limits)
+        numbers = jax.random.uniform(key, (total,), minval=-1.0, maxval=1.0)
+        variables, start = {}, 0
+        for path, leaf in flat_shapes.items():
+            if path in limits:
+                variables[path] = limits[path] * numbers[start : start + leaf.size].reshape(leaf.shape)
+                start += leaf.size
+            else:  # of BatchNorm
+                variables[path] = jnp.full(leaf.shape, 1.0 if path[-1] in ("scale", "var") else 0.0)
+        return unflatten_dict(variables)
+
+    return linen_model(module)._replace(init=init)
+
+
 class Convolution(nn.Module):
     """x [b, h, w, i] → [b, ⌈h/stride⌉, ⌈w/stride⌉, num_out], zeros beyond the border.
 
     size: 3 or 1, the side of the kernel
+    Its weights start at zero: `torch_model` draws them.
     """
 
     num_out: int
@@ -58,16 +87,23 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.size, self.size, x.shape[3], self.num_out)
-        kernel = self.param("kernel", torch_kernel_init, shape).astype(self.dtype)
+        kernel = self.param("kernel", nn.initializers.zeros, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == 1:
             out = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
         else:
             out = convolve(x, kernel, self.stride)
         if self.use_bias:
-            bias = self.param("bias", torch_bias_init(math.prod(shape[:3])), (self.num_out,))
+            bias = self.param("bias", nn.initializers.zeros, (self.num_out,))
             out = out + bias.astype(self.dtype)[None, None, None, :]
         return out
+
+
+def _limits(params: dict) -> dict:
+    """1/√fan_in for every kernel, and for every bias beside one, in the tree of the parameters."""
+    if "kernel" in params:
+        return dict.fromkeys(params, 1 / math.sqrt(math.prod(params["kernel"].shape[:-1])))
+    return {name: _limits(part) for name, part in params.items() if isinstance(part, dict)}
 
 
 def check_images(name: str, x: jax.Array, smallest: int) -> None:

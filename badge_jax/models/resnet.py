@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.interface import Model, linen_model
-from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense
+from badge_jax.models.interface import Model
+from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense, torch_model
 
 
 class Block(nn.Module):
@@ -58,4 +58,4 @@ def resnet18(num_classes: int, *, width: int = 64, dtype: jnp.dtype = jnp.float3
     width: channels of the first stage; 16 gives the narrow network of the authors' code (features 128)
     dtype: of the convolutions' arithmetic; all else is float32
     """
-    return linen_model(ResNet18(num_classes, width, dtype))
+    return torch_model(ResNet18(num_classes, width, dtype))

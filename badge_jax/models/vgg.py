@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.interface import Model, linen_model
-from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense
+from badge_jax.models.interface import Model
+from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense, torch_model
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
@@ -46,4 +46,4 @@ def vgg11(num_classes: int, *, dtype: jnp.dtype = jnp.float32) -> Model:
 
     dtype: of the convolutions' arithmetic; all else is float32
     """
-    return linen_model(VGG11(num_classes, dtype))
+    return torch_model(VGG11(num_classes, dtype))

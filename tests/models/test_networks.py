@@ -1,5 +1,7 @@
 """What every registered network keeps, and what the convolutional ones have of their own."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,59 +11,46 @@ from scipy import stats
 from badge_jax import MODELS, FitOptions, linear, make_fit, make_optimizer, resnet18, standardized, vgg11
 from badge_jax.models import PRECISIONS
 
-SMALL = {"resnet18": {"width": 4}}
 IMAGES = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
 
-def make(name, **options):
-    return MODELS[name](5, **SMALL.get(name, {}), **options)
+def outputs(model, variables, x, mask, train):
+    """A program of its own each time: eager calls would compile every operation by itself."""
+    return jax.jit(lambda variables, x: model.apply(variables, x, mask=mask, train=train))(variables, x)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_contract(name):
-    """Shapes and dtypes; the last linear layer on the features gives the logits; masked rows matter to none."""
-    model = make(name)
-    variables = model.init(jax.random.key(0), IMAGES[:1])
-    apply = jax.jit(model.apply, static_argnames="train")
+    """Shapes and dtypes; the last linear layer on the features gives the logits; masked rows matter to none;
+    bfloat16 inside changes little, and nothing outside."""
+    options = {"resnet18": {"width": 4}}.get(name, {})
+    model = MODELS[name](5, **options)
+    variables = jax.jit(model.init)(jax.random.key(0), IMAGES[:1])
     mask = jnp.array([True, True, True, False])
     for train in (False, True):
-        logits, features, _ = apply(variables, IMAGES, mask=mask, train=train)
-        assert logits.shape == (4, 5)
-        assert features.shape[0] == 4
+        x = jnp.concatenate([IMAGES, IMAGES.at[3].set(1e4)])
+        masks = jnp.concatenate([mask, mask & False]) if train else None
+        logits, features, after = outputs(model, variables, x, masks, train)
+        assert logits.shape == (8, 5)
         assert features.ndim == 2
         assert logits.dtype == features.dtype == jnp.float32
         params = variables["params"]
         head = params.get("output", params.get("Dense_1"))
-        np.testing.assert_allclose(
-            features @ head["kernel"] + head.get("bias", jnp.zeros(5))[None], logits, atol=1e-4
-        )
-        poisoned = IMAGES.at[3].set(1e4)
-        np.testing.assert_array_equal(apply(variables, poisoned, mask=mask, train=train)[0][:3], logits[:3])
-
-
-@pytest.mark.parametrize("name", ["mlp", "resnet18"])
-def test_bfloat16_is_near_float32_and_keeps_the_interface_float32(name):
-    variables = make(name).init(jax.random.key(0), IMAGES[:1])
-    results = {}
-    for precision, dtype in PRECISIONS.items():
-        model = make(name, dtype=dtype)
-        assert jax.tree.all(
-            jax.tree.map(lambda leaf: leaf.dtype == jnp.float32, model.init(jax.random.key(0), IMAGES[:1]))
-        )
-        logits, features, after = jax.jit(lambda v, m=model: m.apply(v, IMAGES, mask=None, train=True))(
-            variables
-        )
-        assert logits.dtype == features.dtype == jnp.float32
-        assert jax.tree.all(jax.tree.map(lambda leaf: leaf.dtype == jnp.float32, after))
-        results[precision] = logits
-    spread = float(jnp.std(results["float32"]))
-    difference = float(jnp.max(jnp.abs(results["float32"] - results["bfloat16"])))
-    assert 0 < difference < 0.2 * spread  # 8 bits a product, some tens of layers
+        expected = features @ head["kernel"] + head.get("bias", jnp.zeros(5))[None]
+        np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)
+        np.testing.assert_allclose(logits[4:7], logits[:3], atol=1e-5)
+    if "dtype" in inspect.signature(MODELS[name]).parameters and name != "vgg11":
+        model = MODELS[name](5, **options, dtype=PRECISIONS["bfloat16"])
+        coarse, features, after = outputs(model, variables, x, masks, True)
+        dtypes = {leaf.dtype.name for leaf in jax.tree.leaves((coarse, features, after))}
+        assert dtypes == {"float32"}
+        difference = float(jnp.max(jnp.abs(logits[:3] - coarse[:3])))
+        assert 0 < difference < 0.2 * float(jnp.std(logits[:3]))  # 8 bits a product, some tens of layers
 
 
 def test_initial_law_is_torchs_default():
     """Kernels and biases uniform on ±1/√fan_in; normalisation starts as the identity."""
-    variables = vgg11(10).init(jax.random.key(0), IMAGES[:1])
+    variables = jax.jit(vgg11(10).init)(jax.random.key(0), IMAGES[:1])
     params = variables["params"]
     for name, fan_in in (("stage1_conv1", 27), ("stage3_conv2", 2304), ("output", 512)):
         law = stats.uniform(-(fan_in**-0.5), 2 * fan_in**-0.5)
