@@ -4,6 +4,7 @@ import inspect
 import math
 import platform
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +17,7 @@ import numpy as np
 
 from badge_jax._version import __version__
 from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
-from badge_jax.data import Dataset, DatasetInfo, dataset_info, load_dataset, resolve_source
+from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
 from badge_jax.data.table import ENCODINGS
 from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
 from badge_jax.models import MODELS, PRECISIONS, Model, standardized
@@ -67,11 +68,14 @@ def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambd
     )
     _check_pool(config, len(dataset.labels))
     config["missing_classes"] = list(dataset.missing_classes)
+    if config["source"] == "file":  # which may change under its name
+        config["data_crc32"] = zlib.crc32(Path(config["dataset"]).read_bytes())
+    model = _make_model(config, dataset)
     with open_run(out, config) as rounds:
         for line in rounds[: options.rounds + 1]:
             on_round(line)
         if len(rounds) <= options.rounds:
-            for line in _remaining_rounds(config, dataset, out, tuple(rounds)):
+            for line in _remaining_rounds(config, dataset, model, out, tuple(rounds)):
                 rounds.append(line)
                 write_rounds(out, rounds)
                 on_round(line)
@@ -160,12 +164,10 @@ def _check_pool(config: dict[str, Any], num_pool: int) -> None:
 
 
 def _remaining_rounds(
-    config: dict[str, Any], dataset: Dataset, out: Path, finished: tuple[Line, ...]
+    config: dict[str, Any], dataset: Dataset, model: Model, out: Path, finished: tuple[Line, ...]
 ) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
-    info = dataset_info(config["dataset"])
-    model = _make_model(config, dataset, info)
-    learner = _make_learner(config, model, info.minibatch_size)
+    learner = _make_learner(config, model, dataset_info(config["dataset"]).minibatch_size)
     state, query_seconds = _restore(config, learner, len(dataset.labels), out, finished)
 
     # compiled ahead of time, so that no round's seconds contain compilation
@@ -208,10 +210,10 @@ def _remaining_rounds(
         }
 
 
-def _make_model(config: dict[str, Any], dataset: Dataset, info: DatasetInfo) -> Model:
+def _make_model(config: dict[str, Any], dataset: Dataset) -> Model:
     """The network for this data set. Raises InputError when it cannot take such inputs."""
     make_model = MODELS[config["model"]]
-    options = {"hidden": info.hidden, "dtype": PRECISIONS[config["precision"]]}
+    options = {"hidden": dataset_info(config["dataset"]).hidden, "dtype": PRECISIONS[config["precision"]]}
     known = inspect.signature(make_model).parameters
     model = make_model(len(dataset.classes), **{name: options[name] for name in options if name in known})
     if dataset.channels is not None:

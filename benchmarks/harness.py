@@ -95,15 +95,18 @@ def compare(
 
 def publish(name: str, records: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Writes the table and the JSON lines to the results folder, unless this is a quick look, and prints the
-    rows of the last benchmark."""
+    rows of the last benchmark. What the folder holds of other benchmarks stays."""
     latest = [record for record in records if record["benchmark"] == records[-1]["benchmark"]]
     print(markdown_table(latest), flush=True)
     if options.quick:
         print("\n(a quick look: nothing written)")
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    (options.out / f"{name}.jsonl").write_text(lines)
+    path = options.out / f"{name}.jsonl"
+    earlier = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rerun = {(record["benchmark"], str(record["sizes"])) for record in records}
+    records = [r for r in earlier if (r["benchmark"], str(r["sizes"])) not in rerun] + records
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
     (options.out / f"{name}.md").write_text(markdown_table(records) + "\n")
     print(f"\n{options.out / name}.jsonl\n{options.out / name}.md\n", flush=True)
 

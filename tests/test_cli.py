@@ -77,7 +77,7 @@ def test_datasets(capsys):
     assert "kropt: 28,056 rows" in capsys.readouterr().out
     assert main(["datasets"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("kropt"))
-    assert line.split()[:6] == ["kropt", "generated", "28,056", "6", "18", "yes"]
+    assert line.split()[:7] == ["kropt", "generated", "28,056", "6", "columns", "18", "yes"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,11 @@ def test_datasets(capsys):
         ([*RUN[:6], "-5", *RUN[7:]], "--batch-size is -5; it must be at least 1"),
         (["datasets", "fetch", "kropd"], "did you mean kropt"),
         (["datasets", "fetch"], "wants a name"),
-        (["datasets", "list", "kropt"], "takes no name"),
+        (["datasets", "list", "kropt"], "takes no kropt"),
+        (["datasets", "fetch", "kropt", "--source", "opnml"], "did you mean openml"),
+        (["datasets", "fetch", "own.npz"], "is a file of yours already"),
+        ([*RUN[:2], "own.npz", *RUN[3:]], "own.npz is not there"),
+        ([*RUN[:2], "openml:letter", *RUN[3:]], "wanted one such as openml:6"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, capsys, args, message):

@@ -76,7 +76,7 @@ def test_what_a_run_leaves(tmp_path):
     assert config == {
         "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10, "rounds": 3,
         "seed": 1, "learning_rate": 1e-4, "max_epochs": 4, "encoding": "onehot", "source": "generated",
-        "first": "uniform", "missing_classes": [],
+        "first": "uniform", "precision": "float32", "missing_classes": [],
     }  # fmt: skip
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
     assert [line["num_labeled"] for line in lines] == [10, 17, 24, 31]
@@ -105,6 +105,58 @@ def test_initial_labels_are_shared_by_strategies_and_differ_by_seed(tmp_path):
 
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    pixels = rng.integers(0, 100, (60, 8, 8, 3)).astype(np.uint8)
+    pixels[labels == 1, :4] += 100
+    np.savez(tmp_path / "own.npz", inputs=pixels, labels=labels)
+    return tmp_path / "own.npz"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_images_of_a_file_learned_and_gone_on_with(images, tmp_path, precision):
+    options = RunOptions(
+        str(images), "badge", batch_size=5, rounds=1, initial=20, max_epochs=3, precision=precision
+    )
+    longer = dataclasses.replace(options, rounds=2)
+    run(options, tmp_path / "a")
+    assert run(longer, tmp_path / "a")[-1]["num_labeled"] == 30
+    run(longer, tmp_path / "b")
+    assert rounds_of(tmp_path / "a") == rounds_of(tmp_path / "b")
+    with np.load(images) as arrays:
+        np.savez(images, inputs=arrays["inputs"], labels=1 - arrays["labels"])
+    with pytest.raises(InputError, match="holds a run with data_crc32"):
+        run(longer, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("resnet18", r"resnet18 is for images .* shape \(12,\)"), ("vgg11", r"vgg11 is for images")],
+)
+def test_a_network_that_cannot_take_the_data_is_refused(tmp_path, model, message):
+    with pytest.raises(InputError, match=f"--model {model} and --dataset toy: {message}"):
+        run(dataclasses.replace(OPTIONS, model=model), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="unknown precision 'float16'; did you mean"):
+        resolve_options(dataclasses.replace(OPTIONS, precision="float16"))
+
+
+def test_a_run_from_before_there_was_the_precision_goes_on(tmp_path):
+    run(OPTIONS, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["precision"]
+    path.write_text(json.dumps(config))
+    assert len(run(dataclasses.replace(OPTIONS, rounds=4), tmp_path / "run")) == 5
+    with pytest.raises(InputError, match="precision = 'float32', not 'bfloat16'"):
+        run(dataclasses.replace(OPTIONS, precision="bfloat16"), tmp_path / "run")
 
 
 @pytest.mark.parametrize("strategy", ["badge", "remembering"])
