@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from badge_jax.data.table import Arrays
 from badge_jax.errors import EnvironmentFailure
@@ -57,6 +56,8 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Source: Netzer et al., Reading Digits in Natural Images, 2011, format 2.
     """
+    from scipy.io import loadmat  # seldom needed, and slow to import
+
     arrays = loadmat(path)
     images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].ravel().astype(np.int32)
     if images.shape != (len(labels), 32, 32, 3) or labels.min() < 1 or labels.max() > 10:
