@@ -367,7 +367,10 @@ def test_ctrl_c_in_the_middle_of_a_fit(tmp_path):
         sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "random",
         "--initial", "20000", "--batch-size", "60", "--rounds", "2", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
+    # where this is a shell's background job, SIGINT is ignored, and a child would inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         while not (tmp_path / "run" / "config.json").exists():
             time.sleep(0.05)
         time.sleep(4)
