@@ -189,10 +189,16 @@ class Datasets:
             raise InputError(f"datasets list takes no {self.name or '--source'}; `datasets fetch` does")
         rows = [("name", "source", "size", "shape", "classes", "here", "")]
         rows += [
-            (name, source, *_size_and_shape(info, source), str(info.num_classes), here, info.summary)
+            (
+                name,
+                source,
+                *_size_and_shape(info, source),
+                str(info.num_classes),
+                "yes" if on_this_machine(name, source) else "no",
+                info.summary,
+            )
             for name, info in DATASETS.items()
             for source in info.sources
-            for here in ("yes" if on_this_machine(name, source) else "no",)
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

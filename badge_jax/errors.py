@@ -12,6 +12,11 @@ class EnvironmentFailure(RuntimeError):
     """The surroundings do not allow it: disk, lock, network, a missing extra (exit code 1)."""
 
 
+def one_line(error: Exception) -> str:
+    """Another library's error as one line: its type and the start of its message."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not in a registry, with the nearest one suggested."""
     known = list(known)

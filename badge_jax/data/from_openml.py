@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from badge_jax.data.table import Table
-from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.errors import EnvironmentFailure, InputError, one_line
 
 
 def fetch(identifier: int) -> Table:
@@ -71,10 +71,10 @@ def _fetch(name: str, identifier: int) -> Table:
             raise InputError(
                 f"{name} is unknown to OpenML; wanted the number of one of its data sets"
             ) from None
-        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise EnvironmentFailure(
-            f"{name} cannot be loaded ({problem}); with no network, run `badge-jax datasets fetch {name}` "
-            f"where there is one and copy the cache folder, or OpenML's ({openml.config.get_cache_directory()})"
+            f"{name} cannot be loaded ({one_line(error)}); with no network, run `badge-jax datasets fetch "
+            f"{name}` where there is one and copy the cache folder, or OpenML's "
+            f"({openml.config.get_cache_directory()})"
         ) from None
     return to_table(name, columns, labels)
 

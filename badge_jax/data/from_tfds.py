@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from badge_jax.data.table import Arrays
-from badge_jax.errors import EnvironmentFailure
+from badge_jax.errors import EnvironmentFailure, one_line
 
 DIGITS = tuple("0123456789")
 
@@ -96,9 +96,8 @@ def _tensorflow_datasets(name: str) -> Iterator[Any]:
                     f"{name}: a download does not have its checksum; remove it from {folder}/downloads and try "
                     "again"
                 ) from None
-            problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise EnvironmentFailure(
-                f"{name} cannot be loaded ({problem}); if {folder} holds half of it, remove that and "
+                f"{name} cannot be loaded ({one_line(error)}); if {folder} holds half of it, remove that and "
                 f"try again; without a network, run `badge-jax datasets fetch {name}` elsewhere and copy its "
                 "folder in the cache"
             ) from None

@@ -50,7 +50,7 @@ def torch_model(module: nn.Module) -> Model:
     kernel, uniform on ±1/√fan_in.
 
     All come from one draw. With an initializer of its own for every layer, the drawing would take longer to
-    compile than the network: half a minute for ResNet-18.
+    compile than the network: 15 s or more for ResNet-18.
     """
 
     def init(key: jax.Array, x: jax.Array) -> Variables:
