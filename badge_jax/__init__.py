@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from badge_jax._version import __version__
 from badge_jax.gradients import binary_logistic_embedding, gradient_embedding, last_layer_gradients
 from badge_jax.rows import Rows, dense_rows
-from badge_jax.samplers import k_center_greedy, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax.samplers import k_center_greedy, k_dpp_swap, kmeans_plusplus, lazy_kmeans_plusplus
 from badge_jax.select import select
 from badge_jax.strategies import STRATEGIES, Pool, Strategy
 
@@ -31,6 +31,7 @@ __all__ = [
     "dense_rows",
     "gradient_embedding",
     "k_center_greedy",
+    "k_dpp_swap",
     "kmeans_plusplus",
     "last_layer_gradients",
     "lazy_kmeans_plusplus",

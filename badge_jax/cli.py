@@ -52,8 +52,15 @@ class Run:
     """Where the data set comes from; None takes its default."""
     first: str | None = None
     """First point of a BADGE batch: uniform (default), max_norm or norm."""
+    variant: str | None = None
+    """Bandit of albl: reference (default) or exp4p."""
+    num_steps: int | None = None
+    """Steps of badge_kdpp's chain; None takes max(50, 5 k ln k)."""
     precision: str = "float32"
     """Arithmetic inside the network: float32 or bfloat16."""
+    diagnostics: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Record how diverse and how uncertain each batch is: log det of its Gram matrix and mean norm in gradient
+    space."""
 
     def execute(self) -> None:
         from badge_jax.runs import Line, RunOptions, run  # Flax and Optax, which `select` can do without

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.evaluation import CurvePoint, Run, Setting, learning_curves
+from badge_jax.evaluation import CurvePoint, Run, Setting, mean_curves
 from badge_jax.files import write_whole
 from badge_jax.run_directory import MAY_DIFFER, read_config, read_rounds
 
@@ -36,7 +36,7 @@ def report(directories: Sequence[Path], out: Path) -> Report:
     except ImportError as error:
         raise EnvironmentFailure(f"pictures need matplotlib ({error}); install badge_jax[plots]") from None
     runs = read_runs(directories)
-    curves = learning_curves(runs)
+    curves = mean_curves(runs)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -116,9 +116,7 @@ def accuracy_table(curves: Curves) -> str:
     blocks = []
     for head in dict.fromkeys(setting[:3] for setting in curves):
         columns = {s.strategy: points for s, points in curves.items() if s[:3] == head}
-        cells = {
-            name: {p.num_labeled: f"{100 * p.mean_accuracy:.1f}" for p in pts} for name, pts in columns.items()
-        }
+        cells = {name: {p.num_labeled: f"{100 * p.mean:.1f}" for p in pts} for name, pts in columns.items()}
         widths = [max(8, len(name) + 2) for name in columns]
         lines = [f"{head[0]}, {head[1]}, batches of {head[2]}: mean test accuracy (%)"]
         lines.append(f"{'labels':>8}" + "".join(f"{n:>{w}}" for n, w in zip(columns, widths, strict=True)))

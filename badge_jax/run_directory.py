@@ -23,7 +23,7 @@ import numpy as np
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 
-ADDED_SINCE = {"precision": "float32"}  # what a run did before there was the option
+ADDED_SINCE = {"precision": "float32", "diagnostics": False}  # what a run did before there was the option
 MAY_DIFFER = ("rounds", "environment", "missing_classes")
 # what a report reads, and what only going on with a run needs
 _CONFIG_FIELDS = {"dataset": str, "model": str, "strategy": str, "batch_size": int, "seed": int}
@@ -40,12 +40,14 @@ class Queried(NamedTuple):
     indices:       [k] int32
     query_seconds: how long it took
     strategy:      leaves of the strategy's state
+    diversity:     [2] float64, log det and mean norm of its gradient embeddings; empty where not asked for
     """
 
     round: int
     indices: np.ndarray
     query_seconds: float
     strategy: list[np.ndarray]
+    diversity: np.ndarray
 
 
 @contextlib.contextmanager
@@ -103,7 +105,15 @@ def read_queried(directory: Path) -> Queried | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             leaves = [arrays[f"strategy_{i}"] for i in range(int(arrays["num_leaves"]))]
-            return Queried(int(arrays["round"]), arrays["indices"], float(arrays["query_seconds"]), leaves)
+            return Queried(
+                int(arrays["round"]),
+                arrays["indices"],
+                float(arrays["query_seconds"]),
+                leaves,
+                arrays["diversity"]
+                if "diversity" in arrays
+                else np.empty(0),  # as before there were diagnostics
+            )
     except Exception as error:  # the file is ours: whatever fails to read it means damage
         problem = type(error).__name__
         raise InputError(f"{path} is damaged ({problem}); remove it to make its query again") from None

@@ -20,12 +20,17 @@ from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_l
 from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
 from badge_jax.data.table import ENCODINGS
 from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
+from badge_jax.evaluation import Diversity, batch_diversity
+from badge_jax.gradients import gradient_embedding
 from badge_jax.models import MODELS, PRECISIONS, Model, standardized
+from badge_jax.rows import Rows
 from badge_jax.run_directory import Queried, open_run, read_queried, write_queried, write_rounds
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
 from badge_jax.strategies import STRATEGIES
-from badge_jax.training import FitOptions, make_num_correct, make_optimizer
+from badge_jax.strategies.albl import VARIANTS
+from badge_jax.training import FitOptions, make_num_correct, make_optimizer, make_predict
 
+_STRATEGY_OPTIONS = {"first": FIRST_POINTS, "variant": VARIANTS, "num_steps": ()}  # what each may be
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
 
@@ -45,7 +50,10 @@ class RunOptions:
     encoding: str = "onehot"
     source: str | None = None
     first: str | None = None
+    variant: str | None = None
+    num_steps: int | None = None
     precision: str = "float32"
+    diagnostics: bool = False
 
 
 def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambda line: None) -> list[Line]:
@@ -71,11 +79,12 @@ def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambd
     if config["source"] == "file":  # which may change under its name
         config["data_crc32"] = zlib.crc32(Path(config["dataset"]).read_bytes())
     model = _make_model(config, dataset)
+    learner = _make_learner(config, model, dataset)
     with open_run(out, config) as rounds:
         for line in rounds[: options.rounds + 1]:
             on_round(line)
         if len(rounds) <= options.rounds:
-            for line in _remaining_rounds(config, dataset, model, out, tuple(rounds)):
+            for line in _remaining_rounds(config, dataset, model, learner, out, tuple(rounds)):
                 rounds.append(line)
                 write_rounds(out, rounds)
                 on_round(line)
@@ -119,6 +128,7 @@ def resolve_options(options: RunOptions) -> dict[str, Any]:
         "encoding": options.encoding,
         "source": resolve_source(options.dataset, options.source),
         "precision": options.precision,
+        "diagnostics": options.diagnostics,
         **_strategy_options(options),
     }
 
@@ -143,11 +153,14 @@ def environment() -> dict[str, str]:
 def _strategy_options(options: RunOptions) -> dict[str, Any]:
     """The options that this strategy takes, its defaults filled in."""
     known = inspect.signature(STRATEGIES[options.strategy]).parameters
-    if options.first is not None:
-        if "first" not in known:
-            raise InputError(f"--first does not apply to the strategy {options.strategy}")
-        if options.first not in FIRST_POINTS:
-            raise unknown_name("value of --first", options.first, FIRST_POINTS)
+    for name, choices in _STRATEGY_OPTIONS.items():
+        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
+        if value is not None and name not in known:
+            raise InputError(f"{flag} does not apply to the strategy {options.strategy}")
+        if value is not None and choices and value not in choices:
+            raise unknown_name(f"value of {flag}", value, choices)
+    if options.num_steps is not None and not 0 <= options.num_steps < 2**31:
+        raise InputError(f"--num-steps is {options.num_steps}; it must be 0 or more, and below 2**31")
     return {
         name: parameter.default if getattr(options, name) is None else getattr(options, name)
         for name, parameter in known.items()
@@ -164,11 +177,15 @@ def _check_pool(config: dict[str, Any], num_pool: int) -> None:
 
 
 def _remaining_rounds(
-    config: dict[str, Any], dataset: Dataset, model: Model, out: Path, finished: tuple[Line, ...]
+    config: dict[str, Any],
+    dataset: Dataset,
+    model: Model,
+    learner: ActiveLearner,
+    out: Path,
+    finished: tuple[Line, ...],
 ) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
-    learner = _make_learner(config, model, dataset_info(config["dataset"]).minibatch_size)
-    state, query_seconds = _restore(config, learner, len(dataset.labels), out, finished)
+    state, query_seconds, diversity = _restore(config, learner, len(dataset.labels), out, finished)
 
     # compiled ahead of time, so that no round's seconds contain compilation
     pool = jnp.asarray(dataset.inputs), jnp.asarray(dataset.labels)
@@ -178,6 +195,7 @@ def _remaining_rounds(
     compiled_fit = jax.jit(learner.fit).lower(key, state, *pool).compile()
     compiled_query = jax.jit(learner.query).lower(key, state, variables, *pool).compile()
     compiled_test = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
+    embed = jax.jit(_make_embed(model))
 
     variables = None
     for number in range(len(finished), config["rounds"] + 1):
@@ -185,13 +203,15 @@ def _remaining_rounds(
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = compiled_fit(key, state, *pool).variables
             (_, state), query_seconds = _timed(compiled_query, key, state, variables, *pool)
-            queried = _queried(state, config["batch_size"], query_seconds)
-            if queried.indices.min() < 0:
+            batch = _last(state, config["batch_size"])
+            if batch.min() < 0:
                 raise EnvironmentFailure(
                     f"the network's outputs after round {number - 1} are not finite, so there is no batch to "
                     f"choose; try a smaller --learning-rate than {config['learning_rate']}"
                 )
-            write_queried(out, queried)
+            if config["diagnostics"]:
+                diversity = batch_diversity(*embed(variables, pool[0], batch))
+            write_queried(out, _queried(state, batch, query_seconds, diversity))
         fit, fit_seconds = _timed(compiled_fit, key, state, *pool)
         variables = fit.variables
         num_correct = int(compiled_test(variables, *test))
@@ -206,6 +226,7 @@ def _remaining_rounds(
             "converged": bool(fit.converged),
             "fit_seconds": fit_seconds,
             "query_seconds": query_seconds,
+            **(_diagnostics(diversity) if config["diagnostics"] else {}),
             "indices": _last(state, config["batch_size"] if number else config["initial"]).tolist(),
         }
 
@@ -225,32 +246,54 @@ def _make_model(config: dict[str, Any], dataset: Dataset) -> Model:
     return model
 
 
-def _make_learner(config: dict[str, Any], model: Model, minibatch_size: int) -> ActiveLearner:
+def _make_learner(config: dict[str, Any], model: Model, dataset: Dataset) -> ActiveLearner:
+    """The learner. Raises InputError when the strategy cannot choose such batches from such outputs."""
     make_strategy = STRATEGIES[config["strategy"]]
     strategy = make_strategy(**{name: config[name] for name in inspect.signature(make_strategy).parameters})
+    minibatch_size = dataset_info(config["dataset"]).minibatch_size
     options = FitOptions(minibatch_size=minibatch_size, max_epochs=config["max_epochs"])
     optimizer = make_optimizer(config["learning_rate"])
-    return make_active_learner(model, optimizer, strategy, config["batch_size"], options)
+    learner = make_active_learner(model, optimizer, strategy, config["batch_size"], options)
+
+    def query(key: jax.Array, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        state = learner.init(jnp.zeros(config["initial"], jnp.int32), len(labels), config["rounds"])
+        return learner.query(key, state, model.init(key, inputs[:1]), inputs, labels)[0]
+
+    try:
+        jax.eval_shape(query, jax.random.key(0), dataset.inputs, dataset.labels)
+    except ValueError as error:
+        raise InputError(
+            f"--strategy {config['strategy']} with --batch-size {config['batch_size']}: {error}"
+        ) from None
+    return learner
+
+
+def _make_embed(model: Model) -> Callable[..., Rows]:
+    """Returns ``embed(variables, inputs, batch [k] int32) -> Rows``: the batch's gradient embeddings."""
+    predict = make_predict(model)
+    return lambda variables, inputs, batch: gradient_embedding(*predict(variables, inputs[batch]))
 
 
 def _restore(
     config: dict[str, Any], learner: ActiveLearner, num_pool: int, out: Path, finished: tuple[Line, ...]
-) -> tuple[LearnerState, float]:
-    """The state after the finished rounds and, if it was written, the query that followed; its seconds."""
+) -> tuple[LearnerState, float, Diversity | None]:
+    """The state after the finished rounds and, if it was written, the query that followed; its seconds and
+    diagnostics."""
     rng = np.random.default_rng([config["seed"], 1])
     initial = rng.choice(num_pool, config["initial"], replace=False)
     state = learner.init(jnp.asarray(initial, jnp.int32), num_pool, config["rounds"])
     if not finished:
-        return state, 0.0
+        return state, 0.0, None
     batches = [line["indices"] for line in finished]
     leaves, treedef = jax.tree.flatten(state.strategy)
-    query_seconds = 0.0
+    query_seconds, diversity = 0.0, None
     queried = read_queried(out)
     if queried is not None and queried.round in (len(finished) - 1, len(finished)):
         leaves = [jnp.asarray(leaf) for leaf in queried.strategy]
         if queried.round == len(finished):
             batches.append(queried.indices.tolist())
             query_seconds = queried.query_seconds
+            diversity = Diversity(*queried.diversity.tolist()) if config["diagnostics"] else None
     elif leaves and len(finished) > 1:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
     labeled = _checked_labels(batches, config, num_pool, out)
@@ -262,7 +305,7 @@ def _restore(
         jnp.int32(len(labeled)),
         jax.tree.unflatten(treedef, leaves),
     )
-    return state, query_seconds
+    return state, query_seconds, diversity
 
 
 def _checked_labels(batches: list[list[int]], config: dict[str, Any], num_pool: int, out: Path) -> np.ndarray:
@@ -278,9 +321,23 @@ def _checked_labels(batches: list[list[int]], config: dict[str, Any], num_pool: 
     return np.array(indices, np.int32)
 
 
-def _queried(state: LearnerState, batch_size: int, query_seconds: float) -> Queried:
+def _queried(
+    state: LearnerState, batch: np.ndarray, query_seconds: float, diversity: Diversity | None
+) -> Queried:
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.strategy)]
-    return Queried(int(state.round), _last(state, batch_size), query_seconds, leaves)
+    return Queried(int(state.round), batch, query_seconds, leaves, np.array(diversity or ()))
+
+
+def _diagnostics(diversity: Diversity | None) -> Line:
+    """As rounds.jsonl holds them: JSON has no −∞, so it is null and a flag; round 0 has no batch to tell of."""
+    if diversity is None:
+        return {"gram_log_det": None, "gram_is_singular": False, "mean_embedding_norm": None}
+    is_singular = diversity.log_det == -math.inf
+    return {
+        "gram_log_det": None if is_singular else diversity.log_det,
+        "gram_is_singular": is_singular,
+        "mean_embedding_norm": diversity.mean_norm,
+    }
 
 
 def _last(state: LearnerState, num: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from badge_jax.evaluation import Run, Setting, learning_curves
+from badge_jax.evaluation import Run, Setting, mean_curves
 
 
 def make_run(strategy, seed, accuracies, **changes):
@@ -14,7 +14,7 @@ def make_run(strategy, seed, accuracies, **changes):
 
 
 def test_means_and_deviations_by_labels():
-    curves = learning_curves(
+    curves = mean_curves(
         [
             make_run("b", 0, [0.2, 0.5]),
             make_run("b", 1, [0.4, 0.9]),
@@ -25,10 +25,10 @@ def test_means_and_deviations_by_labels():
     assert list(curves) == [Setting("d", "m", 10, "a"), Setting("d", "m", 10, "b")]
     first, second = curves[Setting("d", "m", 10, "b")]
     assert (first.num_labeled, first.runs) == (5, 3)
-    assert first.mean_accuracy == pytest.approx(0.4)
-    assert first.std_accuracy == pytest.approx(np.sqrt(0.08 / 3))
+    assert first.mean == pytest.approx(0.4)
+    assert first.std == pytest.approx(np.sqrt(0.08 / 3))
     assert first.standard_error == pytest.approx(np.sqrt(0.08 / 9))
-    assert (second.num_labeled, second.runs, second.mean_accuracy) == (15, 2, pytest.approx(0.7))
+    assert (second.num_labeled, second.runs, second.mean) == (15, 2, pytest.approx(0.7))
 
 
 def test_settings_are_kept_apart():
@@ -37,4 +37,4 @@ def test_settings_are_kept_apart():
         make_run("a", 0, [0.3], batch_size=20),
         make_run("a", 0, [0.5], model="n"),
     ]
-    assert [points[0].mean_accuracy for points in learning_curves(runs).values()] == [0.1, 0.3, 0.5]
+    assert [points[0].mean for points in mean_curves(runs).values()] == [0.1, 0.3, 0.5]

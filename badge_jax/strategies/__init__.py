@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from badge_jax.strategies.diverse import badge, badge_kcenter, coreset
+from badge_jax.strategies.albl import albl
+from badge_jax.strategies.diverse import badge, badge_kcenter, badge_kdpp, coreset
 from badge_jax.strategies.interface import Pool, Strategy
 from badge_jax.strategies.pointwise import confidence, entropy, margin, random
 
@@ -13,6 +14,8 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "margin": margin,
     "entropy": entropy,
     "coreset": coreset,
+    "albl": albl,
+    "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``."""

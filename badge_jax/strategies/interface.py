@@ -32,7 +32,8 @@ class Strategy(NamedTuple):
 
     init:  (n, num_rounds) -> state
     query: (key, state, pool, k) -> (indices [k] int32, state); distinct available rows in order of preference,
-           the first j equal to the answer for ``k = j``, −1 for the surplus when fewer than k are available.
+           the first j equal to the answer for ``k = j`` (but for a k-DPP, which is a law of unordered sets),
+           −1 for the surplus when fewer than k are available.
            ``k`` is a Python int.
     """
 

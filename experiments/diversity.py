@@ -1,0 +1,40 @@
+"""How diverse and how uncertain batches are in gradient space: log det of the Gram matrix, mean norm (figures 2, 24).
+
+    python experiments/diversity.py                                              letter, batches of 100
+    python experiments/diversity.py --dataset svhn --model resnet18 --batch-size 1000
+
+Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
+kmeans_and_kdpp.py and gone on with after a stop. A gap in a curve of the log det is a batch with determinant 0 in
+one of the runs.
+"""
+
+from repeats import arguments, curves_of, run_all, setting_name
+
+from badge_jax.plots import Panel, plot_panels
+
+STRATEGIES = ("badge", "badge_kdpp", "badge_kcenter", "confidence", "random")
+
+
+def main() -> None:
+    options = arguments(__doc__.splitlines()[0]).parse_args()
+    runs = run_all(options, STRATEGIES)
+    options.out.mkdir(parents=True, exist_ok=True)
+    title = f"{options.dataset}, {options.model}, batches of {options.batch_size}"
+    log_dets, norms = curves_of(runs, "gram_log_det"), curves_of(runs, "mean_embedding_norm")
+    paths = plot_panels(
+        [
+            Panel(f"{title}: diversity", "log det of the batch's Gram matrix", log_dets),
+            Panel(f"{title}: magnitude", "mean norm of the batch's embeddings", norms),
+            Panel(f"{title}: accuracy", "test accuracy (%)", curves_of(runs), scale=100),
+        ],
+        options.out / f"diversity_{setting_name(options)}",
+    )
+    for run in runs:
+        singular = [line["round"] for line in run.rounds if line["gram_is_singular"]]
+        if singular:
+            print(f"{run.config['strategy']}, seed {run.config['seed']}: determinant 0 in rounds {singular}")
+    print(*paths, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

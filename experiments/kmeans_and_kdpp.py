@@ -1,0 +1,42 @@
+"""k-means++ seeding against a k-DPP in gradient space: accuracy and selection time (figures 1 and 25-31).
+
+    python experiments/kmeans_and_kdpp.py                                            figure 1, left; figure 25
+    python experiments/kmeans_and_kdpp.py --dataset kropt --batch-size 1000 --rounds 10       figure 28
+    python experiments/kmeans_and_kdpp.py --dataset mnist --batch-size 1000 --rounds 20       figure 30
+    python experiments/kmeans_and_kdpp.py --dataset svhn --model resnet18 --batch-size 1000   figures 1 and 29
+
+Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
+diversity.py and gone on with after a stop.
+"""
+
+from repeats import arguments, curves_of, run_all, setting_name
+
+from badge_jax.plots import Panel, plot_panels
+
+STRATEGIES = ("badge", "badge_kdpp")
+
+
+def main() -> None:
+    options = arguments(__doc__.splitlines()[0]).parse_args()
+    runs = run_all(options, STRATEGIES)
+    options.out.mkdir(parents=True, exist_ok=True)
+    title = f"{options.dataset}, {options.model}, batches of {options.batch_size}"
+    accuracy, seconds = curves_of(runs), curves_of(runs, "query_seconds")
+    paths = plot_panels(
+        [
+            Panel(title, "test accuracy (%)", accuracy, scale=100),
+            Panel("time of a query, outputs of the network included", "seconds", seconds, is_log=True),
+        ],
+        options.out / f"kmeans_and_kdpp_{setting_name(options)}",
+    )
+    print(f"{'labels':>8}  accuracy (%), query seconds: {', '.join(accuracy)}")
+    for i, points in enumerate(zip(*accuracy.values(), strict=True)):
+        cells = [f"{100 * point.mean:.2f} ± {100 * point.standard_error:.2f}" for point in points]
+        if i:
+            cells += [f"{seconds[name][i - 1].mean:.3f}" for name in accuracy]
+        print(f"{points[0].num_labeled:>8}  {'   '.join(cells)}")
+    print(*paths, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What the scripts here share: strategies beside one another over several seeds, each run in its own folder."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from badge_jax.evaluation import CurvePoint, Run, mean_curves
+from badge_jax.report import read_runs
+from badge_jax.runs import RunOptions, run
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that all scripts share; the defaults are the setting of the paper's figures 1, 2 and 24."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--dataset", default="letter")
+    parser.add_argument("--model", default="mlp")
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--learning-rate", type=float, help="the paper's for the data set, if not given")
+    parser.add_argument("--runs", type=Path, default=Path("runs/samplers"), help="where the runs are kept")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="where the figures go")
+    return parser
+
+
+def setting_name(options: argparse.Namespace) -> str:
+    return re.sub(r"[^\w.-]+", "_", f"{options.dataset}_{options.model}_{options.batch_size}")
+
+
+def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]:
+    """Every strategy with every seed, the first seed of all strategies first, and what they left. Finished rounds
+    are not run again, so the scripts share their runs and can be stopped and started at will."""
+    folder = options.runs / setting_name(options)
+    jobs = {folder / f"{name}-seed{seed}": (name, seed) for seed in options.seeds for name in strategies}
+    with tqdm(total=len(jobs) * (options.rounds + 1), unit="round", disable=None) as bar:
+        for path, (strategy, seed) in jobs.items():
+            bar.set_description(path.name)
+            run(
+                RunOptions(
+                    options.dataset,
+                    strategy,
+                    options.batch_size,
+                    options.rounds,
+                    model=options.model,
+                    seed=seed,
+                    learning_rate=options.learning_rate,
+                    diagnostics=True,
+                ),
+                path,
+                lambda line: bar.update() and None,
+            )
+    runs = read_runs(jobs)
+    return [found._replace(rounds=found.rounds[: options.rounds + 1]) for found in runs]
+
+
+def curves_of(runs: Sequence[Run], quantity: str = "test_accuracy") -> dict[str, list[CurvePoint]]:
+    """Strategy → its mean curve."""
+    return {setting.strategy: points for setting, points in mean_curves(runs, quantity).items()}
