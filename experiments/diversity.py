@@ -1,11 +1,12 @@
-"""How diverse and how uncertain batches are in gradient space: log det of the Gram matrix, mean norm (figures 2, 24).
+"""How diverse and uncertain batches are in gradient space: log det of their Gram matrix and mean norm
+(figures 2 and 24).
 
     python experiments/diversity.py                                              letter, batches of 100
     python experiments/diversity.py --dataset svhn --model resnet18 --batch-size 1000
 
 Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
-kmeans_and_kdpp.py and gone on with after a stop. A gap in a curve of the log det is a batch with determinant 0 in
-one of the runs.
+kmeans_and_kdpp.py and gone on with after a stop. A gap in a curve of the log det is a batch with determinant 0
+in one of the runs.
 """
 
 from repeats import arguments, curves_of, run_all, setting_name

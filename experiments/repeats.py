@@ -31,8 +31,10 @@ def setting_name(options: argparse.Namespace) -> str:
 
 
 def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]:
-    """Every strategy with every seed, the first seed of all strategies first, and what they left. Finished rounds
-    are not run again, so the scripts share their runs and can be stopped and started at will."""
+    """What every strategy and seed left, after running what is missing, the first seed of all strategies first.
+
+    Finished rounds are not run again, so the scripts share their runs and can be stopped and started at will.
+    """
     folder = options.runs / setting_name(options)
     jobs = {folder / f"{name}-seed{seed}": (name, seed) for seed in options.seeds for name in strategies}
     with tqdm(total=len(jobs) * (options.rounds + 1), unit="round", disable=None) as bar:

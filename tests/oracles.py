@@ -83,3 +83,42 @@ def k_center(points, k, *, available=None, centers=None):
         known.append(pick)
         free[pick] = False
     return chosen
+
+
+def gram(points):
+    points = np.asarray(points, np.float64)
+    return points @ points.T
+
+
+def k_dpp_law(kernel, k):
+    """{k-subset, ascending: probability} of the k-DPP with this kernel [n, n], by enumeration."""
+    sets = list(itertools.combinations(range(len(kernel)), k))
+    determinants = np.array([np.linalg.det(kernel[np.ix_(s, s)]) for s in sets])
+    return dict(zip(sets, np.maximum(determinants, 0) / np.maximum(determinants, 0).sum(), strict=True))
+
+
+def draw_k_dpp(rng, kernel, k):
+    """An exact draw: eigenvectors by elementary symmetric polynomials, then rows by projection (Kulesza and
+    Taskar 2011, algorithm 1 for k-DPPs)."""
+    values, vectors = np.linalg.eigh(kernel)
+    values = np.maximum(values, 0)
+    sums = np.zeros((k + 1, len(values) + 1))
+    sums[0] = 1
+    for size in range(1, k + 1):
+        for m in range(1, len(values) + 1):
+            sums[size, m] = sums[size, m - 1] + values[m - 1] * sums[size - 1, m - 1]
+    taken, left = [], k
+    for m in range(len(values), 0, -1):
+        if left and rng.random() < values[m - 1] * sums[left - 1, m - 1] / sums[left, m]:
+            taken.append(m - 1)
+            left -= 1
+    basis, chosen = vectors[:, taken], []
+    for _ in range(k):
+        weights = (basis**2).sum(axis=1)
+        weights[chosen] = 0
+        row = int(rng.choice(len(kernel), p=weights / weights.sum()))
+        chosen.append(row)
+        pivot = int(np.argmax(np.abs(basis[row])))
+        basis = basis - np.outer(basis[:, pivot] / basis[row, pivot], basis[row])
+        basis = np.linalg.qr(np.delete(basis, pivot, axis=1))[0]
+    return sorted(chosen)

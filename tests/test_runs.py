@@ -191,7 +191,7 @@ def test_killed_at_any_write_and_resumed_is_as_undisturbed(tmp_path, monkeypatch
 def test_a_complete_run_is_not_run_again(tmp_path, monkeypatch):
     lines = run(OPTIONS, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("badge_jax.runs.make_active_learner", None)
+    monkeypatch.setattr("badge_jax.runs._remaining_rounds", None)
     assert run(OPTIONS, tmp_path) == lines
     assert run(dataclasses.replace(OPTIONS, rounds=1), tmp_path) == lines
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -110,7 +110,7 @@ def run_chain(
     free = availability(available, n)
     is_finite = jnp.all(jnp.isfinite(rows.left), axis=1) & jnp.all(jnp.isfinite(rows.right), axis=1)
     free = free & jnp.all(is_finite | ~free)
-    block = min(64, max(8, k))
+    block = min(64, max(4, k))
     chain = _independent_rows(jax.random.fold_in(key, 0), rows, free, k, block)
     return _swap(jax.random.fold_in(key, 1), rows, chain, num_steps, block)
 
