@@ -1,4 +1,4 @@
-"""k-means++ seeding as others write it: a clean NumPy loop, and the authors' own function."""
+"""Samplers as others write them: clean NumPy loops, and the authors' own function."""
 
 import ast
 import contextlib
@@ -22,6 +22,34 @@ def numpy_kmeans_plusplus(rng: np.random.Generator, left: np.ndarray, right: np.
         nearest[index] = 0
         chosen.append(int(rng.choice(len(left), p=nearest / nearest.sum())))
     return chosen
+
+
+def numpy_k_dpp(
+    rng: np.random.Generator, left: np.ndarray, right: np.ndarray, k: int, num_steps: int
+) -> list[int]:
+    """The swap chain of a k-DPP over outer products, a step at a time, the inverse kept by rank-one updates."""
+    order = rng.permutation(len(left))
+    members, others = order[:k].copy(), order[k:].copy()
+    set_left, set_right = left[members], right[members]
+    inverse = np.linalg.inv((set_left @ set_left.T) * (set_right @ set_right.T))
+    for _ in range(num_steps):
+        place, other = int(rng.integers(k)), int(rng.integers(len(others)))
+        row = others[other]
+        inner = (set_left @ left[row]) * (set_right @ right[row])
+        factor = inverse @ inner
+        norm = (left[row] @ left[row]) * (right[row] @ right[row])
+        precision = inverse[place, place]
+        schur = norm - inner @ factor + factor[place] ** 2 / precision
+        if rng.random() >= schur * precision:
+            continue
+        column = inverse[place].copy()
+        factor -= column * (factor[place] / precision)  # now that of the set without the row that leaves
+        factor[place] = -1
+        inverse -= np.outer(column, column / precision)
+        inverse += np.outer(factor, factor / schur)
+        members[place], others[other] = row, members[place]
+        set_left[place], set_right[place] = left[row], right[row]
+    return members.tolist()
 
 
 def load_init_centers(checkout: Path) -> Callable:

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from badge_jax import STRATEGIES, Strategy
 from badge_jax.data import DATASETS, DatasetInfo, Source
 from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.run_directory import read_queried
 from badge_jax.runs import RunOptions, resolve_options, run
 
 TIMINGS = ("fit_seconds", "query_seconds")
@@ -76,7 +78,7 @@ def test_what_a_run_leaves(tmp_path):
     assert config == {
         "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10, "rounds": 3,
         "seed": 1, "learning_rate": 1e-4, "max_epochs": 4, "encoding": "onehot", "source": "generated",
-        "first": "uniform", "precision": "float32", "missing_classes": [],
+        "first": "uniform", "precision": "float32", "diagnostics": False, "missing_classes": [],
     }  # fmt: skip
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
     assert [line["num_labeled"] for line in lines] == [10, 17, 24, 31]
@@ -117,6 +119,39 @@ def images(tmp_path):
     return tmp_path / "own.npz"
 
 
+def test_diagnostics_sit_on_the_line_of_their_batch(tmp_path):
+    """On half of the rows twice over: a batch of 40 from so few distinct ones has determinant 0."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(30, 4)).astype(np.float32), rng.integers(0, 3, 30)
+    np.savez(tmp_path / "twice.npz", inputs=np.tile(inputs, (2, 1)), labels=np.tile(labels, 2))
+    options = RunOptions(
+        str(tmp_path / "twice.npz"),
+        "badge_kdpp",
+        batch_size=5,
+        rounds=1,
+        initial=8,
+        max_epochs=3,
+        diagnostics=True,
+    )
+    line = run(options, tmp_path / "diverse")[1]
+    assert line["gram_is_singular"] is False
+    assert math.isfinite(line["gram_log_det"])
+    assert line["mean_embedding_norm"] > 0
+    first, second = run(dataclasses.replace(options, strategy="random", batch_size=40), tmp_path / "singular")
+    assert (first["gram_log_det"], first["gram_is_singular"], first["mean_embedding_norm"]) == (
+        None,
+        False,
+        None,
+    )
+    assert (second["gram_log_det"], second["gram_is_singular"]) == (None, True)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    for text in (tmp_path / "singular" / "rounds.jsonl").read_text().splitlines():
+        json.loads(text, parse_constant=refuse)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_images_of_a_file_learned_and_gone_on_with(images, tmp_path, precision):
     options = RunOptions(
@@ -148,11 +183,11 @@ def test_unknown_precision_is_refused():
         resolve_options(dataclasses.replace(OPTIONS, precision="float16"))
 
 
-def test_a_run_from_before_there_was_the_precision_goes_on(tmp_path):
+def test_a_run_from_before_there_was_an_option_goes_on(tmp_path):
     run(OPTIONS, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
-    del config["precision"]
+    del config["precision"], config["diagnostics"]
     path.write_text(json.dumps(config))
     assert len(run(dataclasses.replace(OPTIONS, rounds=4), tmp_path / "run")) == 5
     with pytest.raises(InputError, match="precision = 'float32', not 'bfloat16'"):
@@ -162,7 +197,20 @@ def test_a_run_from_before_there_was_the_precision_goes_on(tmp_path):
 @pytest.mark.parametrize("strategy", ["badge", "remembering"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_any_write_and_resumed_is_as_undisturbed(tmp_path, monkeypatch, strategy, moment):
-    options = dataclasses.replace(OPTIONS, strategy=strategy)
+    check_killed_and_resumed(dataclasses.replace(OPTIONS, strategy=strategy), moment, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("variant", ["reference", "exp4p"])
+def test_the_bandit_and_diagnostics_survive_a_kill(tmp_path, monkeypatch, variant):
+    options = dataclasses.replace(OPTIONS, strategy="albl", variant=variant, diagnostics=True)
+    check_killed_and_resumed(options, "after", tmp_path, monkeypatch)
+    states = [read_queried(tmp_path / name) for name in ("whole", "run4")]
+    assert len(states[0].strategy) == 7
+    for ours, whole in zip(states[0].strategy, states[1].strategy, strict=True):
+        np.testing.assert_array_equal(ours, whole)
+
+
+def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):
     run(options, tmp_path / "whole")
     replace, writes_until_death = os.replace, 0
 
@@ -306,6 +354,14 @@ def test_a_second_process_stops(tmp_path):
         ({"source": "generatd"}, "did you mean generated"),
         ({"first": "longest"}, "unknown value of --first 'longest'"),
         ({"first": "norm", "strategy": "margin"}, "--first does not apply to the strategy margin"),
+        ({"variant": "exp3", "strategy": "albl"}, "unknown value of --variant 'exp3'; did you mean exp4p"),
+        ({"variant": "exp4p"}, "--variant does not apply to the strategy badge"),
+        ({"num_steps": 5}, "--num-steps does not apply to the strategy badge"),
+        ({"num_steps": -1, "strategy": "badge_kdpp"}, "--num-steps is -1; it must be 0 or more"),
+        (
+            {"strategy": "badge_kdpp", "batch_size": 17, "rounds": 1},
+            r"--strategy badge_kdpp with --batch-size 17: k = 17 rows cannot be independent.* = 16 at most",
+        ),
         ({"batch_size": 0}, "--batch-size is 0; it must be at least 1"),
         ({"initial": -3}, "--initial is -3"),
         ({"rounds": -1}, "--rounds is -1; it must be at least 0"),

@@ -127,5 +127,5 @@ def _both_batches(
     is_wanted = jnp.zeros((_NUM_ARMS, n), bool).at[jnp.arange(_NUM_ARMS)[:, None], rows].set(True, mode="drop")
     wanted = is_wanted[:, batch] / k  # ψ
     drawn = jnp.where(is_query, probabilities @ wanted, 1.0)  # q
-    credit = jnp.mean(wanted / drawn, axis=1, where=is_query)
+    credit = jnp.mean(wanted / drawn[None, :], axis=1, where=is_query[None, :])
     return batch, credit, 1 / drawn
