@@ -1,4 +1,4 @@
-"""The k-DPP's chain of swaps over gradient embeddings: `k_dpp_swap` against a NumPy chain with rank-one updates.
+"""A k-DPP's chain of swaps over gradient embeddings: `k_dpp_swap` against a NumPy chain, rank-one updates.
 
     python benchmarks/k_dpp.py             n 50,000, c 10, d 256; k 100 and 1000
     python benchmarks/k_dpp.py --quick     a fast look

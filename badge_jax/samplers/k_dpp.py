@@ -136,9 +136,8 @@ def _independent_rows(key: jax.Array, rows: Rows, free: jax.Array, k: int, block
     """The first k rows of a random order that are independent of those before them: a uniform set of k rows,
     if every such set is independent. Empty places come last."""
     n, num_free = free.shape[0], jnp.sum(free)
-    order = jax.random.permutation(key, n)
-    order = jnp.where(jnp.arange(n) < num_free, order[jnp.argsort(~free[order], stable=True)], -1)
-    empty = Chain(jnp.full(k, -1, jnp.int32), order.astype(jnp.int32), jnp.eye(k, dtype=jnp.float32))
+    order = _compact(jnp.where(free, jnp.arange(n, dtype=jnp.int32), -1)[jax.random.permutation(key, n)])
+    empty = Chain(jnp.full(k, -1, jnp.int32), order, jnp.eye(k, dtype=jnp.float32))
 
     def is_short(carry: tuple[jax.Array, Chain]) -> jax.Array:
         num_seen, chain = carry
@@ -156,11 +155,7 @@ def _independent_rows(key: jax.Array, rows: Rows, free: jax.Array, k: int, block
 
     _, chain = jax.lax.while_loop(is_short, fill, (jnp.int32(0), empty))
     places = jnp.argsort(chain.members < 0, stable=True)
-    return Chain(
-        chain.members[places],
-        chain.others[jnp.argsort(chain.others < 0, stable=True)],
-        chain.inverse[places][:, places],
-    )
+    return Chain(chain.members[places], _compact(chain.others), chain.inverse[places][:, places])
 
 
 def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) -> Chain:
@@ -258,6 +253,13 @@ def _refreshed(rows: Rows, chain: Chain) -> Chain:
     factor = jax.scipy.linalg.cho_factor(inner_products(members, members), lower=True)
     inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(chain.members), dtype=jnp.float32))
     return chain._replace(inverse=jnp.where(jnp.all(jnp.isfinite(inverse)), inverse, chain.inverse))
+
+
+def _compact(indices: jax.Array) -> jax.Array:
+    """``indices`` [n] in their order, every −1 moved to the end."""
+    n, is_row = indices.shape[0], indices >= 0
+    places = jnp.where(is_row, jnp.cumsum(is_row) - 1, n)
+    return jnp.full(n, -1, indices.dtype).at[places].set(indices, mode="drop")
 
 
 class UnitRows(NamedTuple):

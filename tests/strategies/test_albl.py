@@ -16,8 +16,8 @@ CORESET, CONFIDENCE = 0, 1
 
 
 def make_pool(labeled, right):
-    """Rows on a line. The model is wrong about all but the rows ``right``, and less sure at low indices, which CONF
-    prefers; CORESET is drawn to the far end."""
+    """Rows on a line. The model is wrong about all but the rows ``right``, and less sure at low indices, which
+    CONF prefers; CORESET is drawn to the far end."""
     logits = np.zeros((N, 2), np.float32)
     logits[:, 0] = 1 + 0.1 * np.arange(N)  # class 0 everywhere, less surely at low indices
     labeled = np.isin(np.arange(N), labeled)
