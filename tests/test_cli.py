@@ -61,6 +61,7 @@ def test_options_reach_the_configuration(tmp_path):
         "codes",
         "--model",
         "mlp",
+        "--diagnostics",
     ]
     assert main([*RUN[:-4], "--rounds", "0", "--max-epochs", "1", *options, "--out", str(tmp_path)]) == 0
     config = json.loads((tmp_path / "config.json").read_text())
@@ -70,6 +71,7 @@ def test_options_reach_the_configuration(tmp_path):
         0.01,
         "codes",
     )
+    assert config["diagnostics"] is True
 
 
 def test_datasets(capsys):

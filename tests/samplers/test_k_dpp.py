@@ -187,6 +187,7 @@ def test_masks_and_seeds_share_one_compilation(compilations):
     assert len(compilations) <= 1  # of the conversion of a mask, at most
 
 
+@pytest.mark.slow
 def test_jit_equals_eager():
     rows = random_rows(8)
     with jax.disable_jit():

@@ -113,9 +113,10 @@ def test_arms_are_drawn_by_their_probabilities(variant):
 @pytest.mark.parametrize("variant", ["reference", "exp4p"])
 def test_the_batch_is_the_arms_own(variant):
     pool, strategy = make_pool((0, 1), (0,)), STRATEGIES["albl"](variant=variant)
+    query = jax.jit(lambda key, state, pool: strategy.query(key, state, pool, 3))
     seen = set()
     for seed in range(12):
-        batch, state = strategy.query(jax.random.key(seed), strategy.init(N, 5), pool, 3)
+        batch, state = query(jax.random.key(seed), strategy.init(N, 5), pool)
         arm = ("coreset", "confidence")[int(state.arm)]
         own = STRATEGIES[arm]()
         assert batch.tolist() == own.query(jax.random.key(0), (), pool, 3)[0].tolist()
