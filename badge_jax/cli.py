@@ -29,7 +29,7 @@ class Run:
     dataset: str
     """Data set: a name that `badge-jax datasets` lists, openml:ID, or the path of an .npz file."""
     strategy: str
-    """Query strategy: badge, random, confidence, margin, entropy, coreset, albl, badge_kdpp or badge_kcenter."""
+    """badge, random, confidence, margin, entropy, coreset, albl, badge_kdpp or badge_kcenter."""
     batch_size: int
     """Labels queried a round."""
     rounds: int
