@@ -114,7 +114,7 @@ class Select:
     """Say what memory, reading and time it would take, and choose nothing."""
 
     def execute(self) -> None:
-        _keep_compiled_programs()
+        keep_compiled_programs()
         options = SelectOptions(
             self.k,
             self.strategy,
@@ -271,7 +271,7 @@ def num_bytes(text: str, name: str) -> int:
     return int(float(match[1]) * (1024 if match[2].endswith("i") else 1000) ** exponent)
 
 
-def _keep_compiled_programs() -> None:
+def keep_compiled_programs() -> None:
     """In the user's cache folder, if there can be one, so that the second call need not compile."""
     try:
         (cache_folder() / "compiled").mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,10 @@ class EnvironmentFailure(RuntimeError):
     """The surroundings do not allow it: disk, lock, network, a missing extra (exit code 1)."""
 
 
+class DirectoryInUse(EnvironmentFailure):
+    """Another process works in the directory."""
+
+
 def one_line(error: Exception) -> str:
     """Another library's error as one line: its type and the start of its message."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

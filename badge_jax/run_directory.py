@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.errors import DirectoryInUse, InputError
 from badge_jax.files import write_whole
 
 ADDED_SINCE = {"precision": "float32", "diagnostics": False}  # what a run did before there was the option
@@ -54,7 +54,7 @@ class Queried(NamedTuple):
 def open_run(directory: Path, config: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """Makes or reopens the directory for this configuration, locks it, and yields its finished rounds.
 
-    Raises InputError for a directory with another configuration or with damaged files, and EnvironmentFailure
+    Raises InputError for a directory with another configuration or with damaged files, and DirectoryInUse
     when another process holds it.
     """
     if directory.exists() and not directory.is_dir():
@@ -64,7 +64,7 @@ def open_run(directory: Path, config: dict[str, Any]) -> Iterator[list[dict[str,
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EnvironmentFailure(
+            raise DirectoryInUse(
                 f"--out {directory} is in use by another process; wait for it or give another folder"
             ) from None
         for leftover in directory.glob(".*.tmp"):  # of a process killed while it wrote
