@@ -271,8 +271,8 @@ def budgets(runs: Iterable[Run]) -> dict[Setting, Budget]:
 
 
 def zoom_range(curves: Mapping[str, Sequence[CurvePoint]], saturation: int) -> tuple[int, int]:
-    """The label counts between which strategies differ: from the last before the best mean accuracy exceeds 1.08
-    times the worst, to n_0.
+    """The label counts between which strategies differ: from the last before the best mean accuracy exceeds
+    1.08 times the worst, to n_0.
 
     curves: strategy → points
     Source: Ash et al., ICLR 2020, figures 13 to 19, and the authors' code.

@@ -1,13 +1,15 @@
 """Figures. The one module that needs matplotlib."""
 
 import io
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
 
-from badge_jax.evaluation import CurvePoint
+from badge_jax.evaluation import CurvePoint, column_means
 from badge_jax.files import write_whole
 
 matplotlib.use("Agg")
@@ -37,6 +39,7 @@ class Panel(NamedTuple):
     curves: strategy → points; a NaN is a gap
     scale:  factor of the values drawn
     is_log: whether the vertical axis is logarithmic
+    labels: first and last number of labels to draw; None for all
     """
 
     title: str
@@ -44,13 +47,20 @@ class Panel(NamedTuple):
     curves: Mapping[str, Sequence[CurvePoint]]
     scale: float = 1.0
     is_log: bool = False
+    labels: tuple[int, int] | None = None
 
 
 def plot_learning_curves(
-    title: str, curves: Mapping[str, Sequence[CurvePoint]], stem: Path
+    title: str,
+    curves: Mapping[str, Sequence[CurvePoint]],
+    stem: Path,
+    zoom: tuple[int, int] | None = None,
 ) -> tuple[Path, Path]:
-    """Mean test accuracy against labels; as `plot_panels`."""
-    return plot_panels([Panel(title, "test accuracy (%)", curves, scale=100)], stem)
+    """Mean test accuracy against labels, and beside it enlarged between the label counts of ``zoom``."""
+    panels = [Panel(title, "test accuracy (%)", curves, scale=100)]
+    if zoom is not None:
+        panels.append(Panel("enlarged: where they differ", "test accuracy (%)", curves, scale=100, labels=zoom))
+    return plot_panels(panels, stem)
 
 
 def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
@@ -62,6 +72,63 @@ def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
     figure = Figure(figsize=(6.4 if len(panels) == 1 else 5.2 * len(panels), 4.4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw(axes, panel)
+    return _save(figure, stem)
+
+
+def plot_penalties(
+    matrices: Mapping[str, np.ndarray], strategies: Sequence[str], stem: Path
+) -> tuple[Path, Path]:
+    """Penalty matrices side by side, each with its title, the column means in a last row; as `plot_panels`."""
+    size = 0.62 * len(strategies) + 1.6
+    figure = Figure(figsize=(size * len(matrices), size + 0.6), layout="constrained")
+    for axes, (title, matrix) in zip(
+        figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True
+    ):
+        cells = np.vstack([matrix, column_means(matrix)])
+        highest = max(float(cells.max()), 1e-9)
+        axes.imshow(cells, cmap="Blues", vmin=0, vmax=1.3 * highest, aspect="equal")
+        axes.axhline(len(strategies) - 0.5, color="white", linewidth=4)
+        for (i, j), value in np.ndenumerate(cells):
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                      color="white" if value > 0.8 * highest else "black")  # fmt: skip
+        axes.set_xticks(range(len(strategies)), strategies, rotation=40, ha="right")
+        axes.set_yticks(range(len(strategies) + 1), [*strategies, "mean"])
+        axes.set_title(title, fontsize=10)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    return _save(figure, stem)
+
+
+def plot_cdfs(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], stem: Path
+) -> tuple[Path, Path]:
+    """Distribution functions of normalized errors, title → strategy → (ratios, weights); as `plot_panels`."""
+    width = 6.4 if len(panels) == 1 else 5.2 * len(panels)
+    figure = Figure(figsize=(width, 4.4), layout="constrained")
+    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, strategies) in zip(axes_of, panels.items(), strict=True):
+        for name in in_order(strategies):
+            ratios, weights = strategies[name]
+            colour, dashes, _ = STYLES.get(name, _OTHER)
+            x, y = np.concatenate([[0], ratios, [1e9]]), np.concatenate([[0], np.cumsum(weights)])
+            axes.step(x, [*y, y[-1]], where="post", color=colour, linestyle=dashes, label=name)
+        finite = [r for ratios, _ in strategies.values() for r in ratios[np.isfinite(ratios)]]
+        margin = 0.05 * (max(finite, default=1) - min(finite, default=0)) + 0.01
+        axes.set_xlim(min(finite, default=0) - margin, max(finite, default=1) + margin)
+        axes.set(title=title, xlabel="error over that of random", ylabel="share of comparisons", ylim=(0, 1.02))
+        _clear(axes)
+        axes.legend(frameon=False)
+    return _save(figure, stem)
+
+
+def in_order(strategies: Iterable[str]) -> list[str]:
+    """The strategies in the order of all figures and tables."""
+    strategies = set(strategies)
+    known = [name for name in STYLES if name in strategies]
+    return [*known, *sorted(strategies - set(known))]
+
+
+def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     for path in paths:
         picture = io.BytesIO()
@@ -70,10 +137,19 @@ def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
     return paths
 
 
+def _clear(axes: Axes) -> None:
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _draw(axes: Axes, panel: Panel) -> None:
-    curves = panel.curves
-    order = [name for name in STYLES if name in curves]
-    for strategy in [*order, *sorted(set(curves) - set(order))]:
+    low_label, high_label = panel.labels or (0, sys.maxsize)
+    curves = {
+        name: [point for point in points if low_label <= point.num_labeled <= high_label]
+        for name, points in panel.curves.items()
+    }
+    curves = {name: points for name, points in curves.items() if points}
+    for strategy in in_order(curves):
         colour, dashes, marker = STYLES.get(strategy, _OTHER)
         labels = [point.num_labeled for point in curves[strategy]]
         means = [panel.scale * point.mean for point in curves[strategy]]
@@ -88,7 +164,6 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set(title=panel.title, xlabel="labels", ylabel=panel.ylabel)
     if panel.is_log:
         axes.set_yscale("log")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    _clear(axes)
     repeated = any(point.runs > 1 for points in curves.values() for point in points)
     axes.legend(frameon=False, title="mean ± 1 standard error" if repeated else None)

@@ -1,57 +1,316 @@
-"""From run directories to a folder of tables and figures."""
+"""From run directories to a folder of tables and figures, and a page that shows them all."""
 
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from badge_jax import html
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.evaluation import CurvePoint, Run, Setting, mean_curves
+from badge_jax.evaluation import (
+    Budget,
+    Comparison,
+    CurvePoint,
+    Run,
+    Setting,
+    budgets,
+    column_means,
+    compare,
+    mean_curves,
+    missing_runs,
+    normalized_errors,
+    penalty_matrix,
+    zoom_range,
+)
 from badge_jax.files import write_whole
 from badge_jax.run_directory import MAY_DIFFER, read_config, read_rounds
 
 Curves = dict[Setting, list[CurvePoint]]
+_LARGE_BATCH = 10_000  # from here on the paper enlarges no part of a curve
+_NOT_COMPARED = {"seed", "diagnostics", *MAY_DIFFER}  # options in which repeats may differ
 
 
 class Report(NamedTuple):
-    """num_runs: runs read. table: accuracies by labels, as text. pictures: PNG files. summary: the CSV file."""
+    """num_runs: runs read. table: accuracies by labels, as text. pictures: PNG files. summary: summary.csv.
+    page: report.html.
+    """
 
     num_runs: int
     table: str
     pictures: list[Path]
     summary: Path
+    page: Path
 
 
 def report(directories: Sequence[Path], out: Path) -> Report:
-    """Reads the runs in ``directories`` (run directories, or folders of them at any depth) and writes to
-    ``out`` summary.csv and, for each data set, network and batch size, the learning curves as PNG and PDF.
+    """Reads the runs in ``directories`` (run directories, or folders of them at any depth) and writes to ``out``
+
+    summary.csv, penalty_matrix.csv, cdf.csv  see the functions that make them
+    learning_curves_*                         PNG and PDF, one for each data set, network and batch size
+    penalty_matrix*, cdf*                     over all, by batch size and by network, where they can be told
+    report.html                               all of it on one page, pictures embedded
 
     Reads nothing but config.json and rounds.jsonl; a run still going counts as far as it came.
     Raises InputError where there is no run to read, EnvironmentFailure without matplotlib.
     """
     try:
-        from badge_jax.plots import plot_learning_curves
+        from badge_jax.plots import in_order
     except ImportError as error:
         raise EnvironmentFailure(f"pictures need matplotlib ({error}); install badge_jax[plots]") from None
     runs = read_runs(directories)
-    curves = mean_curves(runs)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for dataset, model, batch_size in dict.fromkeys(setting[:3] for setting in curves):
-        of_strategy = {
-            s.strategy: points for s, points in curves.items() if s[:3] == (dataset, model, batch_size)
+    curves, comparisons = mean_curves(runs), compare(runs)
+    strategies = in_order(setting.strategy for setting in curves)
+    compared = [comparison for comparison in comparisons if comparison.counts]
+    of_settings = _draw_curves(curves, comparisons, out)
+    overall = _draw_comparisons(compared, strategies, out) if compared else {}
+    texts = {
+        "summary.csv": summary_csv(curves),
+        "penalty_matrix.csv": penalty_csv(compared, strategies),
+        "cdf.csv": cdf_csv(compared, strategies),
+        "report.html": _page(runs, curves, comparisons, strategies, overall, of_settings),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text.encode())
+    pictures = [*overall.values(), *of_settings.values()]
+    return Report(len(runs), accuracy_table(curves), pictures, out / "summary.csv", out / "report.html")
+
+
+def setting_title(dataset: str, model: str, batch_size: int) -> str:
+    return f"{dataset}, {model}, batches of {batch_size:,}"
+
+
+def _draw_curves(curves: Curves, comparisons: list[Comparison], out: Path) -> dict[tuple, Path]:
+    """Learning curves of every data set, network and batch size: that → the PNG file."""
+    from badge_jax.plots import plot_learning_curves
+
+    saturations = {comparison[:3]: comparison.saturation for comparison in comparisons}
+    pictures = {}
+    for head in dict.fromkeys(setting[:3] for setting in curves):
+        of_strategy = {setting.strategy: points for setting, points in curves.items() if setting[:3] == head}
+        zoom = None
+        if head in saturations and head[2] < _LARGE_BATCH:
+            low, high = zoom_range(of_strategy, saturations[head])
+            labels = sorted({point.num_labeled for points in of_strategy.values() for point in points})
+            if sum(low <= count <= high for count in labels) >= 3 and (low, high) != (labels[0], labels[-1]):
+                zoom = low, high
+        name = re.sub(r"[^\w.-]+", "_", head[0])  # openml:ID, or the path of a file
+        stem = out / f"learning_curves_{name}_{head[1]}_{head[2]}"
+        pictures[head] = plot_learning_curves(setting_title(*head), of_strategy, stem, zoom)[0]
+    return pictures
+
+
+def _draw_comparisons(compared: list[Comparison], strategies: list[str], out: Path) -> dict[str, Path]:
+    """Penalty matrices and distributions of normalized errors, over all and by group: name → the PNG file."""
+    from badge_jax.plots import plot_cdfs, plot_penalties
+
+    groupings = {"": {"all settings": compared}}
+    for name, key in (("_by_batch_size", "batch_size"), ("_by_network", "model")):
+        values = sorted({getattr(comparison, key) for comparison in compared})
+        if len(values) > 1:
+            label = "batches of {:,}" if key == "batch_size" else "{}"
+            groupings[name] = {
+                label.format(value): [
+                    comparison for comparison in compared if getattr(comparison, key) == value
+                ]
+                for value in values
+            }
+    pictures = {}
+    for name, groups in groupings.items():
+        matrices = {
+            f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()
         }
-        title = f"{dataset}, {model}, batches of {batch_size}"
-        name = re.sub(r"[^\w.-]+", "_", dataset)  # openml:ID, or the path of a file
-        stem = out / f"learning_curves_{name}_{model}_{batch_size}"
-        pictures.append(plot_learning_curves(title, of_strategy, stem)[0])
-    summary = out / "summary.csv"
-    write_whole(summary, summary_csv(curves).encode())
-    return Report(len(runs), accuracy_table(curves), pictures, summary)
+        pictures[f"penalty_matrix{name}"] = plot_penalties(matrices, strategies, out / f"penalty_matrix{name}")[
+            0
+        ]
+        cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}
+        pictures[f"cdf{name}"] = plot_cdfs(cdfs, out / f"cdf{name}")[0]
+    return pictures
+
+
+def _page(
+    runs: list[Run],
+    curves: Curves,
+    comparisons: list[Comparison],
+    strategies: list[str],
+    overall: dict[str, Path],
+    of_settings: dict[tuple, Path],
+) -> str:
+    missing = missing_runs(runs)
+    seeds = sorted({run.config["seed"] for run in runs})
+    parts = [
+        html.paragraph(
+            f"{len(runs)} runs: {len(of_settings)} settings (a data set, a network and a batch size), "
+            f"strategies {', '.join(strategies)}, seeds {', '.join(map(str, seeds))}. In a run a network is "
+            "trained from scratch, a strategy chooses the next batch of examples to label, and so on, round "
+            "after round; every strategy starts from the same labels and the same weights as the others with "
+            "its seed."
+        ),
+        html.paragraph(_missing_sentence(missing)),
+    ]
+    parts += _comparison_parts(comparisons, strategies, overall)
+    parts.append(html.heading("Learning curves"))
+    parts.append(
+        html.paragraph(
+            "Test accuracy by number of labels: the mean over the seeds, with a band of one standard error. "
+            "In the tables, area is the mean accuracy over the whole range of labels, and labels needed is "
+            "the first number of labels with which a strategy is as good as random is in the end. Seconds "
+            "are those of a whole run, compilation left out."
+        )
+    )
+    budget_of = budgets(runs)
+    for head, path in of_settings.items():
+        parts += [html.heading(setting_title(*head), 3), html.picture(path, f"learning curves, {head}")]
+        found = {
+            s: budget_of[Setting._make((*head, s))]
+            for s in strategies
+            if Setting._make((*head, s)) in budget_of
+        }
+        parts += [html.table(*_accuracy_cells(head, curves, strategies))]
+        if found:
+            parts += [html.table(*_budget_cells(found))]
+    parts += _configuration_parts(runs)
+    if missing:
+        parts.append(html.heading("What is missing"))
+        parts.append(
+            html.bullets(
+                f"{'/'.join(map(str, setting))}, seed {seed}: {lack}" for setting, seed, lack in missing
+            )
+        )
+    return html.page("Active learning: what the runs show", parts)
+
+
+def _missing_sentence(missing: list[tuple[Setting, int, str]]) -> str:
+    if not missing:
+        return (
+            "No run is missing: every strategy has every seed in every setting, to the same number of labels."
+        )
+    kinds = Counter(lack == "no run" for _, _, lack in missing)
+    return (
+        f"Incomplete: {kinds[True]} runs are missing and {kinds[False]} end early, by the strategies, seeds "
+        "and label counts that other runs have; they are listed at the end. Means are over the runs there "
+        "are, and paired tests over the seeds that both strategies have."
+    )
+
+
+def _comparison_parts(
+    comparisons: list[Comparison], strategies: list[str], overall: dict[str, Path]
+) -> list[str]:
+    parts = [html.heading("Who beats whom")]
+    if not overall:
+        reason = (
+            "random has saturated by its first batch in every setting"
+            if comparisons
+            else "there is no run of random"
+        )
+        return [*parts, html.paragraph(f"Strategies cannot be compared as in the paper: {reason}.")]
+    parts.append(
+        html.paragraph(
+            "How often the strategy of the row beats that of the column: at some numbers of labels in each "
+            "setting, by a paired t-test over the seeds with p < 0.05. Each setting has one point to give, "
+            "in equal parts to its numbers of labels; the number of settings is in parentheses. The last row "
+            "is the mean of the column: the lower, the less a strategy is beaten."
+        )
+    )
+    parts += [html.picture(overall[name], name) for name in overall if name.startswith("penalty")]
+    parts.append(html.heading("Errors beside those of random"))
+    parts.append(
+        html.paragraph(
+            "For every error ratio, the share of comparisons in which a strategy's error is at most that "
+            "multiple of random's: the further up and left a curve, the better. At 1 a strategy is as good "
+            "as random."
+        )
+    )
+    parts += [html.picture(overall[name], name) for name in overall if name.startswith("cdf")]
+    parts.append(html.heading("Where they are compared", 3))
+    parts.append(
+        html.paragraph(
+            "n₀ is the number of labels with which random first reaches 99 % of the accuracy it has at the "
+            "end of its curve, so where a curve is cut short, n₀ is relative to the cut. Strategies are "
+            "compared at M + B, M + 2B, M + 4B, … labels below n₀, from M initial ones in batches of B."
+        )
+    )
+    rows = [
+        (
+            setting_title(*c[:3]),
+            f"{c.last:,}",
+            f"{c.saturation:,}",
+            ", ".join(f"{count:,}" for count in c.counts) or "none: random has saturated by its first batch",
+        )
+        for c in comparisons
+    ]
+    parts.append(html.table(("setting", "random ends at", "n₀", "compared at labels"), rows))
+    return parts
+
+
+def _accuracy_cells(head: tuple, curves: Curves, strategies: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Mean ± standard error in percent at about eight label counts."""
+    found = {
+        s: {p.num_labeled: p for p in curves[Setting._make((*head, s))]}
+        for s in strategies
+        if Setting._make((*head, s)) in curves
+    }
+    counts = sorted({count for points in found.values() for count in points})
+    step = -(-len(counts) // 8)
+    rows = []
+    for count in sorted({*counts[::step], counts[-1]}):
+        points = [found[s].get(count) for s in found]
+        cells = [f"{100 * p.mean:.1f} ± {100 * p.standard_error:.1f}" if p else "–" for p in points]
+        rows.append([f"{count:,}", *cells])
+    return ["labels", *found], rows
+
+
+def _budget_cells(found: dict[str, Budget]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [
+            strategy,
+            f"{100 * budget.area:.2f}",
+            "never" if budget.labels_needed is None else f"{budget.labels_needed:,}",
+            f"{budget.query_seconds:.1f}",
+            f"{budget.fit_seconds:.1f}",
+        ]
+        for strategy, budget in found.items()
+    ]
+    return ["strategy", "area (%)", "labels needed", "seconds of selection", "seconds of training"], rows
+
+
+def _configuration_parts(runs: list[Run]) -> list[str]:
+    """Options by setting, those that all runs share told once, and the environments."""
+    own = ("dataset", "model", "batch_size", "strategy", "seed", "environment")
+    options: dict[tuple, dict[str, set[str]]] = {}
+    for run in runs:
+        head = tuple(run.config[name] for name in Setting._fields[:3])
+        for name, value in run.config.items():
+            if name not in own:
+                options.setdefault(head, {}).setdefault(name, set()).add(str(value))
+    names = list(dict.fromkeys(name for found in options.values() for name in found))
+    cells = {
+        head: [", ".join(sorted(found.get(name, {"–"}))) for name in names] for head, found in options.items()
+    }
+    columns = dict(zip(names, zip(*cells.values(), strict=True), strict=True))
+    shared = {name: values[0] for name, values in columns.items() if len(set(values)) == 1}
+    parts = [html.heading("Configuration and versions")]
+    if shared:
+        parts.append(
+            html.paragraph("All: " + ", ".join(f"{name} {value}" for name, value in shared.items()) + ".")
+        )
+    differing = [name for name in names if name not in shared]
+    if differing:
+        rows = [[setting_title(*head), *(columns[n][i] for n in differing)] for i, head in enumerate(cells)]
+        parts.append(html.table(["setting", *differing], rows))
+    environments = Counter(
+        ", ".join(f"{name} {value}" for name, value in run.config.get("environment", {}).items())
+        for run in runs
+    )
+    parts.append(
+        html.bullets(f"{number} runs: {text or 'not recorded'}" for text, number in environments.items())
+    )
+    return parts
 
 
 def read_runs(directories: Iterable[Path]) -> list[Run]:
@@ -84,7 +343,7 @@ def _check_repeats(runs: dict[Path, Run]) -> None:
         setting = tuple(run.config[name] for name in Setting._fields)
         name = "/".join(map(str, setting))
         other = first.setdefault(setting, path)
-        for option in sorted((run.config.keys() & runs[other].config.keys()) - {"seed", *MAY_DIFFER}):
+        for option in sorted((run.config.keys() & runs[other].config.keys()) - _NOT_COMPARED):
             ours, theirs = run.config[option], runs[other].config[option]
             if ours != theirs:
                 raise InputError(
@@ -100,14 +359,43 @@ def _check_repeats(runs: dict[Path, Run]) -> None:
 
 def summary_csv(curves: Curves) -> str:
     """The points of all curves, a row each."""
+    header = [
+        "dataset",
+        "model",
+        "batch_size",
+        "strategy",
+        "num_labeled",
+        "runs",
+        "mean_accuracy",
+        "std_accuracy",
+    ]
+    return _csv(header, ([*setting, *point] for setting, points in curves.items() for point in points))
+
+
+def penalty_csv(compared: list[Comparison], strategies: list[str]) -> str:
+    """How much the row beats the column, and the column means; empty cells where nothing could be compared."""
+    matrix = penalty_matrix(compared, strategies)
+    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", column_means(matrix).tolist())]
+    return _csv(
+        ["strategy", *strategies],
+        ([name, *(values if compared else [""] * len(values))] for name, values in rows),
+    )
+
+
+def cdf_csv(compared: list[Comparison], strategies: list[str]) -> str:
+    """The steps of every strategy's distribution of normalized errors."""
+    rows = []
+    for strategy in strategies:
+        ratios, weights = normalized_errors(compared, strategy)
+        rows += [(strategy, ratio, share) for ratio, share in zip(ratios, weights.cumsum(), strict=True)]
+    return _csv(["strategy", "normalized_error", "cumulative_weight"], rows)
+
+
+def _csv(header: list[str], rows: Iterable[Iterable]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["dataset", "model", "batch_size", "strategy", "num_labeled", "runs", "mean_accuracy", "std_accuracy"]
-    )
-    for setting, points in curves.items():
-        for point in points:
-            writer.writerow([*setting, *point])
+    writer.writerow(header)
+    writer.writerows(rows)
     return buffer.getvalue()
 
 

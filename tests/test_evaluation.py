@@ -1,7 +1,20 @@
 import numpy as np
 import pytest
 
-from badge_jax.evaluation import Run, Setting, batch_diversity, mean_curves
+from badge_jax.evaluation import (
+    Run,
+    Setting,
+    batch_diversity,
+    beats,
+    budgets,
+    column_means,
+    compare,
+    mean_curves,
+    missing_runs,
+    normalized_errors,
+    penalty_matrix,
+    zoom_range,
+)
 
 
 def make_run(strategy, seed, accuracies, **changes):
@@ -89,3 +102,146 @@ def test_nearly_dependent_embeddings_have_a_determinant():
     left, right = outer_products(6)
     left[4], right[4] = left[1], right[1] + np.float32(1e-4)
     assert np.isfinite(batch_diversity(left, right).log_det)
+
+
+# wins of row over column as figure 4 of Ash et al. prints them, and its last line
+PRINTED = np.array(
+    [
+        [0, 9.18, 10.97, 12.56, 3.88, 13.16, 10.04],
+        [0.34, 0, 5.18, 3.15, 0.31, 6.81, 4.95],
+        [1.65, 2.02, 0, 6.55, 3.08, 8.13, 6.56],
+        [0.54, 2.78, 7.61, 0, 0.33, 5.96, 6.08],
+        [0.96, 7.14, 10.87, 9.34, 0, 11.33, 9.34],
+        [0.31, 1.79, 6.05, 1.25, 0.35, 0, 5.12],
+        [0.84, 5.63, 7.61, 8.67, 2.98, 10.65, 0],
+    ]
+)
+PRINTED_MEANS = [0.66, 4.08, 6.9, 5.93, 1.56, 8.01, 6.01]
+
+
+def test_printed_column_means():
+    np.testing.assert_allclose(column_means(PRINTED), PRINTED_MEANS, atol=0.006)
+
+
+REFERENCE_CURVE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # at 5, 15, … 85 labels: n_0 = 85
+
+
+def repeats(strategy, curve, noise=(0.0, 0.01, -0.01, 0.02, -0.02), **changes):
+    return [make_run(strategy, seed, np.array(curve) + e, **changes) for seed, e in enumerate(noise)]
+
+
+def test_label_counts():
+    (comparison,) = compare(repeats("random", REFERENCE_CURVE))
+    assert (comparison.saturation, comparison.last, comparison.counts) == (85, 85, (15, 25, 45))
+    (with_initial,) = compare(repeats("random", REFERENCE_CURVE), include_initial=True)
+    assert with_initial.counts == (5, 15, 25, 45)
+    (early,) = compare(repeats("random", [0.1, 0.2, 0.3, 0.9, 0.9, 0.905]))
+    assert (early.saturation, early.counts) == (35, (15, 25))  # log2(30 / 10) = 1.58…
+
+
+@pytest.mark.parametrize("curve", [[0.9, 0.9, 0.9], [0.5, 0.9, 0.9]])
+def test_a_setting_that_is_saturated_at_once_has_no_label_counts(curve):
+    for include_initial in (False, True):
+        (comparison,) = compare(repeats("random", curve), include_initial=include_initial)
+        assert comparison.counts == ()
+    assert not penalty_matrix([comparison], ["random"]).any()
+
+
+def test_label_counts_end_where_all_of_the_references_runs_end():
+    runs = repeats("random", REFERENCE_CURVE)
+    runs[3] = make_run("random", 3, REFERENCE_CURVE[:4])
+    (comparison,) = compare(runs)
+    assert (comparison.last, comparison.saturation, comparison.counts) == (35, 35, (15, 25))
+
+
+def test_without_the_reference_nothing_is_compared():
+    assert compare(repeats("badge", REFERENCE_CURVE)) == []
+
+
+def test_matrix_of_known_winners():
+    """In the first setting L is 15, 25, 45: `good` is better at 15 and 25 by the same amount in every repeat,
+    and equal at 45; `wild` is better on the mean, but not significantly. In the second `good` is worse."""
+    good = [0.1, 0.25, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    runs = repeats("random", REFERENCE_CURVE) + repeats("good", good)
+    runs += [
+        make_run("wild", seed, np.array(REFERENCE_CURVE) + e)
+        for seed, e in enumerate((0.09, -0.07, 0.01, 0.06, -0.06))
+    ]
+    second = [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    for strategy, curve in (("random", REFERENCE_CURVE), ("good", second), ("wild", REFERENCE_CURVE)):
+        runs += repeats(strategy, curve, batch_size=10, model="n")
+    names = ["random", "good", "wild"]
+    matrix = penalty_matrix(compare(runs), names)
+    expected = np.array([[0, 1, 0], [2 / 3, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(matrix, expected)
+    # the sentence in the paper, taken literally, has the signs the other way round
+    assert not np.allclose(matrix, expected.T)
+    np.testing.assert_allclose(column_means(matrix), [2 / 9, 2 / 3, 0])
+
+
+@pytest.mark.parametrize(
+    ("gains", "wins"),
+    [
+        ([0.01] * 5, True),  # no variance: the t-test has no answer
+        ([0.0] * 5, False),
+        ([-0.01] * 5, False),
+        ([3, 1, 2, 2, 2], True),
+        ([-3, -1, -2, -2, -2], False),
+        # t is mean·√5/sd; at 4 degrees of freedom the bound is 2.776
+        ([1, 1, 1, 1, 5.75], False),  # t = 2.053
+        ([2, 1, 0, 1, 1], True),  # t = 3.162
+        ([2.25, 1, -0.25, 1, 1], False),  # t = 2.530
+        ([2.1, 1, -0.1, 1, 1], True),  # t = 2.875
+    ],
+)
+def test_a_win_is_a_significant_paired_difference(gains, wins):
+    base = np.array([0.3, 0.5, 0.4, 0.2, 0.6])
+    ours = dict(enumerate(base + np.array(gains) / 100))
+    assert beats(ours, dict(enumerate(base))) is wins
+
+
+def test_repeats_are_paired_by_seed_and_one_pair_shows_nothing():
+    ours, theirs = {0: 0.5, 1: 0.61, 3: 0.7}, {0: 0.4, 1: 0.5, 2: 0.9}
+    assert beats(ours, theirs)
+    assert not beats({0: 0.9, 1: 0.9}, {0: 0.1, 2: 0.1})
+
+
+def test_normalized_errors_by_hand():
+    runs = repeats("random", REFERENCE_CURVE) + repeats("good", [0.1, 0.6, 0.3, 0.4, 0.7, 0.6, 0.7, 0.8, 0.9])
+    short = [0.1, 0.2, 0.9, 0.9]  # n_0 = 25, so L = 15 alone, with the weight of the other three
+    runs += repeats("random", short, model="n") + repeats("good", [0.1, 0.36, 0.9, 0.9], model="n")
+    ratios, weights = normalized_errors(compare(runs), "good")
+    np.testing.assert_allclose(ratios, [0.4 / 0.8, 0.3 / 0.5, 0.64 / 0.8, 1.0])
+    np.testing.assert_allclose(weights, [1 / 6, 1 / 6, 1 / 2, 1 / 6])
+    np.testing.assert_allclose(normalized_errors(compare(runs), "random")[0], 1.0)
+    assert normalized_errors(compare(runs), "absent")[0].size == 0
+
+
+def test_budgets_by_hand():
+    runs = repeats("random", [0.2, 0.4, 0.6]) + repeats("good", [0.2, 0.6, 0.8, 0.9])
+    for run in runs:
+        for line in run.rounds:
+            line |= {"query_seconds": 2.0, "fit_seconds": 5.0}
+    found = budgets([*runs, *repeats("good", [0.5], batch_size=99)])
+    assert list(found) == [Setting("d", "m", 10, "good"), Setting("d", "m", 10, "random")]
+    good = found[Setting("d", "m", 10, "good")]
+    assert good.area == pytest.approx((0.2 / 2 + 0.6 + 0.8 / 2) / 2)  # to 25 labels, where random ends
+    assert good.labels_needed == 15
+    assert (good.query_seconds, good.fit_seconds) == (6.0, 15.0)
+    assert found[Setting("d", "m", 10, "random")].labels_needed == 25
+    slow = budgets(repeats("random", [0.2, 0.9]) + repeats("slow", [0.2, 0.3]))
+    assert slow[Setting("d", "m", 10, "slow")].labels_needed is None
+
+
+def test_zoom():
+    curves = mean_curves(repeats("random", REFERENCE_CURVE) + repeats("a", [0.1, 0.2, 0.33, 0.4, 0.5, 0.6]))
+    by_strategy = {setting.strategy: points for setting, points in curves.items()}
+    assert zoom_range(by_strategy, 85) == (15, 85)
+    assert zoom_range({"random": by_strategy["random"]}, 65) == (5, 65)
+
+
+def test_missing_runs_are_named():
+    runs = [*repeats("random", [0.1, 0.2]), *repeats("a", [0.1, 0.2])[:3], make_run("a", 3, [0.1])]
+    setting = Setting("d", "m", 10, "a")
+    assert missing_runs(runs) == [(setting, 3, "ends at 5 labels, others at 15"), (setting, 4, "no run")]
+    assert missing_runs(repeats("random", [0.1])) == []

@@ -15,7 +15,7 @@ LAYERS = [
     {"gradients", "samplers", "models"},
     {"training", "strategies", "evaluation"},
     {"active_learning", "data"},
-    {"run_directory", "plots"},
+    {"run_directory", "plots", "html"},
     {"runs", "report", "select"},
     {"cli"},
     {"__main__", "__init__"},

@@ -48,8 +48,8 @@ def test_summary_pictures_and_table(runs, tmp_path):
     assert float(badge["std_accuracy"]) == pytest.approx(0.05)
     names = sorted(path.name for path in (tmp_path / "a" / "report").iterdir())
     assert names == [
-        "learning_curves_d_m_10.pdf", "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf",
-        "learning_curves_d_m_99.png", "summary.csv",
+        "cdf.csv", "learning_curves_d_m_10.pdf", "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf",
+        "learning_curves_d_m_99.png", "penalty_matrix.csv", "report.html", "summary.csv",
     ]  # fmt: skip
     assert [path.suffix for path in result.pictures] == [".png", ".png"]
     for path in result.pictures:
