@@ -12,7 +12,7 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.3rem; margin-top: 2.5rem; } h3 { fon
 table { border-collapse: collapse; font-size: 0.85rem; margin: 0.8rem 0; }
 th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
-.wide { overflow-x: auto; } img { max-width: 100%; }
+.wide { overflow-x: auto; } img { max-width: 100%; max-height: 34rem; }
 """
 
 

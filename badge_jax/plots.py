@@ -64,14 +64,19 @@ def plot_learning_curves(
 
 
 def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
-    """Diagrams side by side, in each a line a strategy with a band of one standard error.
+    """Diagrams in rows of three, in each a line a strategy with a band of one standard error.
 
     stem: where to write; ``.png`` and ``.pdf`` are added
     Returns the two paths.
     """
-    figure = Figure(figsize=(6.4 if len(panels) == 1 else 5.2 * len(panels), 4.4), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axes, panel)
+    columns, rows = min(3, len(panels)), -(-len(panels) // 3)
+    width = 6.4 if columns == 1 else 5.2 * columns
+    figure = Figure(figsize=(width, 4.4 * rows), layout="constrained")
+    for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if place < len(panels):
+            _draw(axes, panels[place])
+        else:
+            axes.set_axis_off()
     return _save(figure, stem)
 
 

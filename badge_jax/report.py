@@ -46,7 +46,7 @@ class Report(NamedTuple):
 
 
 def report(directories: Sequence[Path], out: Path) -> Report:
-    """Reads the runs in ``directories`` (run directories, or folders of them, however deep) and writes to ``out``
+    """Reads the runs in ``directories`` (run directories, or folders of them) and writes to ``out``
 
     summary.csv, penalty_matrix.csv, cdf.csv  see the functions that make them
     learning_curves_*                         PNG and PDF, one for each data set, network and batch size

@@ -1,7 +1,10 @@
+import base64
 import csv
 import errno
 import json
 import os
+import shutil
+from html.parser import HTMLParser
 
 import matplotlib.image
 import pytest
@@ -106,3 +109,91 @@ def test_every_strategy_has_a_look_of_its_own():
     colours, dashes_and_markers = zip(*((style[0], style[1:]) for style in STYLES.values()), strict=True)
     assert len(set(colours)) == len(STYLES)
     assert len(set(dashes_and_markers)) == len(STYLES)
+
+
+def five_repeats(folder, batch_size=10, **curves):
+    for strategy, curve in curves.items():
+        for seed, noise in enumerate((0, 0.01, -0.01, 0.02, -0.02)):
+            name = f"{strategy}-{batch_size}-{seed}"
+            write_run(folder / name, strategy, seed, [a + noise for a in curve], batch_size)
+    return folder
+
+
+def test_penalties_and_normalized_errors(tmp_path):
+    """n_0 is 85 labels: compared at 15, 25 and 45, where badge is better, better and equal."""
+    random = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9]
+    five_repeats(tmp_path / "runs", random=random, badge=[0.1, 0.6, 0.65, *random[3:]])
+    result = report([tmp_path / "runs"], tmp_path / "out")
+    assert (tmp_path / "out" / "penalty_matrix.csv").read_text().splitlines() == [
+        "strategy,badge,random", f"badge,0.0,{2 / 3}", "random,0.0,0.0", f"mean,0.0,{1 / 3}",
+    ]  # fmt: skip
+    with (tmp_path / "out" / "cdf.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["strategy"] for row in rows] == ["badge"] * 3 + ["random"] * 3
+    assert [float(row["normalized_error"]) for row in rows[:3]] == pytest.approx([0.5, 0.5, 1.0])
+    assert [float(row["cumulative_weight"]) for row in rows[:3]] == pytest.approx([1 / 3, 2 / 3, 1])
+    names = [path.name for path in result.pictures]
+    assert names == ["penalty_matrix.png", "cdf.png", "learning_curves_d_m_10.png"]
+    assert matplotlib.image.imread(result.pictures[2]).shape[1] > 1500, "the part where they differ is enlarged"
+
+
+def test_groups_are_drawn_where_there_are_several(tmp_path):
+    curve = [0.1, 0.2, 0.3, 0.4, 0.5]
+    five_repeats(tmp_path / "runs", random=curve, badge=curve)
+    five_repeats(tmp_path / "runs", batch_size=20, random=curve, badge=curve)
+    names = [path.name for path in report([tmp_path / "runs"], tmp_path / "out").pictures]
+    assert names[:4] == [
+        "penalty_matrix.png", "cdf.png", "penalty_matrix_by_batch_size.png", "cdf_by_batch_size.png",
+    ]  # fmt: skip
+
+
+def test_without_random_the_comparisons_are_empty_and_the_page_says_why(tmp_path):
+    five_repeats(tmp_path / "runs", badge=[0.1, 0.2])
+    page = report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8")
+    assert (tmp_path / "out" / "penalty_matrix.csv").read_text() == "strategy,badge\nbadge,\nmean,\n"
+    assert (tmp_path / "out" / "cdf.csv").read_text() == "strategy,normalized_error,cumulative_weight\n"
+    assert "there is no run of random" in page
+
+
+class Reader(HTMLParser):
+    """What a browser would show and fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.shown, self.fetched, self.open = "", [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.fetched += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.shown += data
+
+
+def test_the_page_needs_nothing_else_and_names_what_is_missing(tmp_path):
+    runs = five_repeats(tmp_path / "runs", random=[0.1, 0.2, 0.3, 0.4], badge=[0.1, 0.3, 0.4, 0.5])
+    shutil.rmtree(runs / "badge-10-2")
+    write_run(runs / "odd", "<b>&amp;", 0, [0.5])
+    page = Reader(report([runs], tmp_path / "out").page.read_text("utf-8"))
+    assert page.open == []
+    assert len(page.fetched) == 3
+    for source in page.fetched:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert "<b>&amp;" in page.shown, "names are shown, not obeyed"
+    assert "d/m/10/badge, seed 2: no run" in page.shown
+    assert "d/m/10/<b>&amp;, seed 0: ends at 5 labels, others at 35" in page.shown
+    assert "Incomplete: 5 runs are missing and 1 end early" in page.shown
+
+
+def test_diagnostics_make_no_other_repeats(runs):
+    for name, value in (("badge0", True), ("badge1", False)):
+        config = json.loads((runs / name / "config.json").read_text())
+        (runs / name / "config.json").write_text(json.dumps({**config, "diagnostics": value}))
+    assert len(read_runs([runs])) == 5

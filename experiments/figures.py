@@ -1,0 +1,113 @@
+"""The paper's figures from the runs of paper.py, numbered as there, and the report of the same runs.
+
+    python experiments/figures.py                                   runs/paper → runs/paper-figures
+    python experiments/figures.py --runs DIR --out DIR
+
+Figure 3 (six settings), 4 and 5 (penalty matrix, normalized errors), 6-12 (learning curves), 13-19 (the same,
+enlarged), 20-23 (by batch size and network), as PNG and PDF, and report.html with the tables behind them.
+Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py. A figure without runs is left out, with
+a line that says so.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.evaluation import (
+    Comparison,
+    CurvePoint,
+    Setting,
+    compare,
+    mean_curves,
+    normalized_errors,
+    penalty_matrix,
+    zoom_range,
+)
+from badge_jax.plots import Panel, in_order, plot_cdfs, plot_panels, plot_penalties
+from badge_jax.report import read_runs, report, setting_title
+
+FULL = dict(
+    zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
+)
+ZOOMED = {number + 7: dataset for number, dataset in FULL.items()}
+NETWORKS = {"mlp": "MLP", "resnet18": "ResNet-18", "vgg11": "VGG-11"}
+LARGE_BATCH = 10_000  # the paper enlarges no curve of such batches
+Curves = dict[Setting, list[CurvePoint]]
+
+
+def curve_figures(curves: Curves, comparisons: list[Comparison]) -> dict[int, list[Panel]]:
+    """Number → panels, none where there are no runs."""
+    by_head: dict[tuple, dict[str, list[CurvePoint]]] = {}
+    for setting, points in curves.items():
+        by_head.setdefault(setting[:3], {})[setting.strategy] = points
+    order = {head: (list(NETWORKS).index(head[1]) if head[1] in NETWORKS else 9, head[2]) for head in by_head}
+    full = {
+        head: Panel(setting_title(*head), "test accuracy (%)", by_head[head], scale=100) for head in by_head
+    }
+    zoomed = {
+        c[:3]: full[c[:3]]._replace(labels=zoom_range(by_head[c[:3]], c.saturation))
+        for c in comparisons
+        if c.batch_size < LARGE_BATCH
+    }
+    heads = sorted(by_head, key=order.__getitem__)
+    figures = {3: [zoomed.get(head, full[head]) for head in heads[:6]]}
+    for numbers, panels in ((FULL, full), (ZOOMED, zoomed)):
+        for number, dataset in numbers.items():
+            figures[number] = [panels[head] for head in heads if head[0] == dataset and head in panels]
+    return figures
+
+
+def groups_of(comparisons: list[Comparison]) -> dict[int, dict[str, list[Comparison]]]:
+    """Number of the figure of penalty matrices → title → comparisons."""
+    by_size = {
+        f"batches of {c.batch_size:,}": c.batch_size for c in sorted(comparisons, key=lambda c: c.batch_size)
+    }
+    by_network = {title: name for name, title in NETWORKS.items() if any(c.model == name for c in comparisons)}
+    return {
+        4: {"all settings": comparisons},
+        20: {title: [c for c in comparisons if c.batch_size == size] for title, size in by_size.items()},
+        21: {title: [c for c in comparisons if c.model == name] for title, name in by_network.items()},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/paper")])
+    parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
+    options = parser.parse_args()
+    try:
+        page = report(options.runs, options.out).page
+    except (InputError, EnvironmentFailure) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    runs = read_runs(options.runs)
+    curves, comparisons = mean_curves(runs), compare(runs)
+    compared = [comparison for comparison in comparisons if comparison.counts]
+    strategies = in_order(setting.strategy for setting in curves)
+
+    drawings: dict[int, Callable[[Path], object] | None] = {}
+    for number, panels in curve_figures(curves, comparisons).items():
+        drawings[number] = (lambda stem, panels=panels: plot_panels(panels, stem)) if panels else None
+    for number, groups in groups_of(compared).items():
+        matrices = {
+            f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()
+        }
+        cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}
+        is_drawn = bool(compared)
+        drawings[number] = (lambda stem, m=matrices: plot_penalties(m, strategies, stem)) if is_drawn else None
+        cdf_number = 5 if number == 4 else number + 2
+        drawings[cdf_number] = (lambda stem, c=cdfs: plot_cdfs(c, stem)) if is_drawn else None
+    for number, draw in sorted(drawings.items()):
+        if draw is None:
+            print(f"figure {number}: no runs to draw it from")
+        else:
+            draw(options.out / f"figure_{number:02}")
+            print(options.out / f"figure_{number:02}.png")
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Every figure of the paper is either drawn or named as missing."""
+
+import json
+import sys
+
+import figures
+import numpy as np
+
+
+def write_runs(folder, dataset, model, batch_size):
+    rng = np.random.default_rng(0)
+    for strategy, gain in (("badge", 0.05), ("random", 0.0)):
+        for seed in range(3):
+            directory = folder / f"{dataset}-{model}-{batch_size}" / f"{strategy}-seed{seed}"
+            directory.mkdir(parents=True)
+            config = {"dataset": dataset, "model": model, "batch_size": batch_size, "strategy": strategy}
+            (directory / "config.json").write_text(json.dumps({**config, "seed": seed}))
+            lines = [
+                {
+                    "round": i,
+                    "num_labeled": 100 + i * batch_size,
+                    "test_accuracy": 0.3 + 0.1 * i + gain * (i > 0) + rng.normal() / 1000,
+                }
+                for i in range(6)
+            ]
+            (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_numbered_figures(tmp_path, monkeypatch, capsys):
+    for dataset, model, batch_size in (
+        ("letter", "mlp", 100),
+        ("letter", "mlp", 10_000),
+        ("svhn", "vgg11", 100),
+    ):
+        write_runs(tmp_path / "runs", dataset, model, batch_size)
+    monkeypatch.setattr(
+        sys, "argv", ["figures", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    )
+    assert figures.main() == 0
+    drawn = {int(path.stem[-2:]) for path in (tmp_path / "out").glob("figure_??.png")}
+    assert drawn == {3, 4, 5, 6, 10, 13, 17, 20, 21, 22, 23}
+    assert {int(path.stem[-2:]) for path in (tmp_path / "out").glob("figure_??.pdf")} == drawn
+    printed = capsys.readouterr().out
+    for number in set(range(3, 24)) - drawn:
+        assert f"figure {number}: no runs to draw it from" in printed
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_nothing_to_draw(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["figures", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert figures.main() == 2
+    assert "no run with a finished round" in capsys.readouterr().err
