@@ -155,7 +155,7 @@ class Select:
 
 @dataclass(frozen=True)
 class Report:
-    """Turn run directories into summary.csv and learning curves."""
+    """Turn run directories into tables, learning curves, comparisons of strategies, and a page of all of it."""
 
     directories: tyro.conf.Positional[tuple[Path, ...]]
     """Run directories, or folders of them."""
@@ -168,7 +168,7 @@ class Report:
         result = report(self.directories, self.out)
         print(result.table)
         print()
-        for path in (*result.pictures, result.summary):
+        for path in (*result.pictures, result.summary, result.page):
             print(path)
 
 

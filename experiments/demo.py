@@ -30,7 +30,7 @@ def main() -> None:
             run(options, OUT / f"{strategy}-seed{seed}", lambda line: bar.update() and None)
     result = report([OUT], OUT / "report")
     print(f"\n{result.table}\n")
-    for path in (*result.pictures, result.summary):
+    for path in (*result.pictures, result.summary, result.page):
         print(path)
 
 
