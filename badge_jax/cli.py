@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -288,24 +289,27 @@ def main(args: list[str] | None = None) -> int:
 
 
 def entry() -> NoReturn:
-    """What the shell calls: `main`, and 130 as soon as Ctrl-C is pressed.
+    """What the shell calls: `main`, and 130 as soon as Ctrl-C is pressed."""
+    command = _parse(None)
+    is_run = isinstance(command, Run)
+    rest = "a run goes on from its last finished round with the same command" if is_run else "nothing written"
+    run_interruptibly(lambda: _execute(command), f"badge-jax: interrupted; {rest}")
 
-    The command runs in a thread of its own: a thread inside a compiled program hears of no signal before the
+
+def run_interruptibly(work: Callable[[], int], message: str) -> NoReturn:
+    """Exits with what ``work`` returns, or with ``message`` and 130 as soon as Ctrl-C is pressed.
+
+    The work is done in a thread of its own: a thread inside a compiled program hears of no signal before the
     program ends, which may take hours. To end at once is safe, since files are written whole.
     """
-    command = _parse(None)
     codes: list[int] = []
-    worker = threading.Thread(target=lambda: codes.append(_execute(command)), daemon=True)
+    worker = threading.Thread(target=lambda: codes.append(work()), daemon=True)
     worker.start()
     try:
         while worker.is_alive():
             worker.join(0.1)
     except KeyboardInterrupt:
-        is_run = isinstance(command, Run)
-        rest = (
-            "a run goes on from its last finished round with the same command" if is_run else "nothing written"
-        )
-        _fail(f"interrupted; {rest}", 130)
+        print(message, file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130)
     sys.exit(codes[0] if codes else 1)

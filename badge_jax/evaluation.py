@@ -31,6 +31,8 @@ class Diversity(NamedTuple):
 
     log_det:   ln det of the Gram matrix of its embeddings; −∞ if they are linearly dependent
     mean_norm: mean Euclidean norm of its embeddings
+
+    Both are NaN if an embedding is not finite.
     """
 
     log_det: float
@@ -50,6 +52,8 @@ def batch_diversity(left: np.ndarray, right: np.ndarray) -> Diversity:
     left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     k, mean_norm = len(norms), float(np.mean(norms))
+    if not np.isfinite(norms).all():
+        return Diversity(np.nan, np.nan)
     if np.any(norms == 0) or k > left.shape[1] * right.shape[1]:
         return Diversity(-np.inf, mean_norm)
     gram = (left @ left.T) * (right @ right.T) / norms[:, None] / norms
@@ -108,6 +112,7 @@ def mean_curves(runs: Iterable[Run], quantity: str = "test_accuracy") -> dict[Se
 REFERENCE = "random"  # the strategy that n_0, normalized errors and gains go by
 _SATURATED = 0.99  # share of the reference's last accuracy at which a curve counts as done
 _SIGNIFICANT = 0.05
+_LARGE_BATCH = 10_000  # from here on the paper enlarges no part of a curve
 
 
 class Comparison(NamedTuple):
@@ -116,7 +121,7 @@ class Comparison(NamedTuple):
     dataset, model, batch_size
     accuracies: strategy → label count → seed → test accuracy
     saturation: n_0, the first label count at which RAND's mean accuracy is 99 % of its last
-    last:       the label count of that last accuracy, the last one that all of RAND's runs reached
+    last:       the label count of that last accuracy; RAND's runs that end before it are left out of n_0
     counts:     L, M + 2^(i−1) B for i = 1 … ⌈log₂((n_0 − M)/B)⌉; none where n_0 ≤ M + B
     """
 
@@ -145,13 +150,11 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
     for (dataset, model, batch_size), accuracies in sorted(settings.items()):
         if REFERENCE in accuracies:
             reference = accuracies[REFERENCE]
-            num_runs = len({seed for found in reference.values() for seed in found})
+            first, last = min(reference), max(reference)
             means = {
-                count: float(np.mean(list(found.values())))
+                count: float(np.mean([found[seed] for seed in sorted(reference[last])]))
                 for count, found in sorted(reference.items())
-                if len(found) == num_runs
             }
-            first, last = min(means), max(means)
             saturation = next(count for count in means if means[count] >= _SATURATED * means[last])
             counts = _label_counts(first, batch_size, saturation, include_initial)
             comparisons.append(Comparison(dataset, model, batch_size, accuracies, saturation, last, counts))
@@ -270,9 +273,12 @@ def budgets(runs: Iterable[Run]) -> dict[Setting, Budget]:
     return found
 
 
-def zoom_range(curves: Mapping[str, Sequence[CurvePoint]], saturation: int) -> tuple[int, int]:
+def zoom_range(
+    curves: Mapping[str, Sequence[CurvePoint]], saturation: int, batch_size: int
+) -> tuple[int, int] | None:
     """The label counts between which strategies differ: from the last before the best mean accuracy exceeds
-    1.08 times the worst, to n_0.
+    1.08 times the worst, to n_0. None for batches of 10,000, as in the paper, and where that would leave fewer
+    than three points, or all.
 
     curves: strategy → points
     Source: Ash et al., ICLR 2020, figures 13 to 19, and the authors' code.
@@ -283,7 +289,9 @@ def zoom_range(curves: Mapping[str, Sequence[CurvePoint]], saturation: int) -> t
             means[point.num_labeled].append(point.mean)
     counts = sorted(means)
     differ = (i for i, count in enumerate(counts) if max(means[count]) > 1.08 * min(means[count]))
-    return counts[max(0, next(differ, 0) - 1)], saturation
+    low = counts[max(0, next(differ, 0) - 1)]
+    num_shown = sum(low <= count <= saturation for count in counts)
+    return (low, saturation) if batch_size < _LARGE_BATCH and 3 <= num_shown < len(counts) else None
 
 
 def missing_runs(runs: Iterable[Run]) -> list[tuple[Setting, int, str]]:

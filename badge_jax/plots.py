@@ -15,6 +15,7 @@ from badge_jax.files import write_whole
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; dashes and markers serve grey print.
 STYLES = {
@@ -40,6 +41,7 @@ class Panel(NamedTuple):
     scale:  factor of the values drawn
     is_log: whether the vertical axis is logarithmic
     labels: first and last number of labels to draw; None for all
+    notes:  strategy → what the legend says of it
     """
 
     title: str
@@ -48,6 +50,7 @@ class Panel(NamedTuple):
     scale: float = 1.0
     is_log: bool = False
     labels: tuple[int, int] | None = None
+    notes: Mapping[str, str] = {}
 
 
 def plot_learning_curves(
@@ -72,11 +75,13 @@ def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
     columns, rows = min(3, len(panels)), -(-len(panels) // 3)
     width = 6.4 if columns == 1 else 5.2 * columns
     figure = Figure(figsize=(width, 4.4 * rows), layout="constrained")
+    lines: dict[str, Line2D] = {}
     for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if place < len(panels):
-            _draw(axes, panels[place])
+            lines = {**_draw(axes, panels[place]), **lines}
         else:
             axes.set_axis_off()
+    _legend(figure, [lines[name] for name in in_order(lines)], _legend_title(panels))
     return _save(figure, stem)
 
 
@@ -110,19 +115,19 @@ def plot_cdfs(
     """Distribution functions of normalized errors, title → strategy → (ratios, weights); as `plot_panels`."""
     width = 6.4 if len(panels) == 1 else 5.2 * len(panels)
     figure = Figure(figsize=(width, 4.4), layout="constrained")
-    axes_of = figure.subplots(1, len(panels), squeeze=False)[0]
+    axes_of, lines = figure.subplots(1, len(panels), squeeze=False)[0], {}
     for axes, (title, strategies) in zip(axes_of, panels.items(), strict=True):
         for name in in_order(strategies):
             ratios, weights = strategies[name]
             colour, dashes, _ = STYLES.get(name, _OTHER)
             x, y = np.concatenate([[0], ratios, [1e9]]), np.concatenate([[0], np.cumsum(weights)])
-            axes.step(x, [*y, y[-1]], where="post", color=colour, linestyle=dashes, label=name)
+            lines[name] = axes.step(x, [*y, y[-1]], where="post", color=colour, linestyle=dashes, label=name)[0]
         finite = [r for ratios, _ in strategies.values() for r in ratios[np.isfinite(ratios)]]
         margin = 0.05 * (max(finite, default=1) - min(finite, default=0)) + 0.01
         axes.set_xlim(min(finite, default=0) - margin, max(finite, default=1) + margin)
         axes.set(title=title, xlabel="error over that of random", ylabel="share of comparisons", ylim=(0, 1.02))
         _clear(axes)
-        axes.legend(frameon=False)
+    _legend(figure, [lines[name] for name in in_order(lines)])
     return _save(figure, stem)
 
 
@@ -147,22 +152,38 @@ def _clear(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _legend(figure: Figure, lines: Sequence[Line2D], title: str | None = None) -> None:
+    """Below the diagrams, in rows as long as the figure is wide."""
+    columns = min(len(lines), max(2, int(figure.get_figwidth() // 2.6)))
+    figure.legend(handles=lines, loc="outside lower center", ncols=columns, frameon=False, title=title)
+
+
+def _legend_title(panels: Sequence[Panel]) -> str | None:
+    points = (point for panel in panels for points in panel.curves.values() for point in points)
+    return "mean ± 1 standard error" if any(point.runs > 1 for point in points) else None
+
+
+def _draw(axes: Axes, panel: Panel) -> dict[str, Line2D]:
+    """Draws the panel and returns its lines by strategy."""
     low_label, high_label = panel.labels or (0, sys.maxsize)
     curves = {
         name: [point for point in points if low_label <= point.num_labeled <= high_label]
         for name, points in panel.curves.items()
     }
     curves = {name: points for name, points in curves.items() if points}
+    lines = {}
     for strategy in in_order(curves):
         colour, dashes, marker = STYLES.get(strategy, _OTHER)
         labels = [point.num_labeled for point in curves[strategy]]
         means = [panel.scale * point.mean for point in curves[strategy]]
         errors = [panel.scale * point.standard_error for point in curves[strategy]]
         runs = max(point.runs for point in curves[strategy])
-        label = f"{strategy} ({runs} run{'s' if runs > 1 else ''})"
+        note = f"; {panel.notes[strategy]}" if strategy in panel.notes else ""
+        label = f"{strategy} ({runs} run{'s' if runs > 1 else ''}{note})"
         size = 5 if len(labels) <= 15 else 2.5
-        axes.plot(labels, means, color=colour, linestyle=dashes, marker=marker, markersize=size, label=label)
+        lines[strategy] = axes.plot(
+            labels, means, color=colour, linestyle=dashes, marker=marker, markersize=size, label=label
+        )[0]
         low = [mean - error for mean, error in zip(means, errors, strict=True)]
         high = [mean + error for mean, error in zip(means, errors, strict=True)]
         axes.fill_between(labels, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -170,5 +191,4 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.is_log:
         axes.set_yscale("log")
     _clear(axes)
-    repeated = any(point.runs > 1 for points in curves.values() for point in points)
-    axes.legend(frameon=False, title="mean ± 1 standard error" if repeated else None)
+    return lines

@@ -29,8 +29,7 @@ from badge_jax.files import write_whole
 from badge_jax.run_directory import MAY_DIFFER, read_config, read_rounds
 
 Curves = dict[Setting, list[CurvePoint]]
-_LARGE_BATCH = 10_000  # from here on the paper enlarges no part of a curve
-_NOT_COMPARED = {"seed", "diagnostics", *MAY_DIFFER}  # options in which repeats may differ
+_NOT_COMPARED = {*Setting._fields, "seed", "diagnostics", *MAY_DIFFER} - {"horizon"}  # may differ in a report
 
 
 class Report(NamedTuple):
@@ -93,12 +92,7 @@ def _draw_curves(curves: Curves, comparisons: list[Comparison], out: Path) -> di
     pictures = {}
     for head in dict.fromkeys(setting[:3] for setting in curves):
         of_strategy = {setting.strategy: points for setting, points in curves.items() if setting[:3] == head}
-        zoom = None
-        if head in saturations and head[2] < _LARGE_BATCH:
-            low, high = zoom_range(of_strategy, saturations[head])
-            labels = sorted({point.num_labeled for points in of_strategy.values() for point in points})
-            if sum(low <= count <= high for count in labels) >= 3 and (low, high) != (labels[0], labels[-1]):
-                zoom = low, high
+        zoom = zoom_range(of_strategy, saturations[head], head[2]) if head in saturations else None
         name = re.sub(r"[^\w.-]+", "_", head[0])  # openml:ID, or the path of a file
         stem = out / f"learning_curves_{name}_{head[1]}_{head[2]}"
         pictures[head] = plot_learning_curves(setting_title(*head), of_strategy, stem, zoom)[0]
@@ -342,13 +336,13 @@ def _check_repeats(runs: dict[Path, Run]) -> None:
     for path, run in runs.items():
         setting = tuple(run.config[name] for name in Setting._fields)
         name = "/".join(map(str, setting))
-        other = first.setdefault(setting, path)
+        other = first.setdefault(setting[:3], path)
         for option in sorted((run.config.keys() & runs[other].config.keys()) - _NOT_COMPARED):
             ours, theirs = run.config[option], runs[other].config[option]
             if ours != theirs:
                 raise InputError(
-                    f"{path} and {other} are both {name} but have {option} = {ours!r} and {theirs!r}; "
-                    "report them separately"
+                    f"{path} and {other} are both {'/'.join(map(str, setting[:3]))} but have "
+                    f"{option} = {ours!r} and {theirs!r}; report them separately"
                 )
         same_seed = seeds.setdefault((*setting, run.config["seed"]), path)
         if same_seed != path:

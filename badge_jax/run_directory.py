@@ -24,7 +24,7 @@ from badge_jax.errors import DirectoryInUse, InputError
 from badge_jax.files import write_whole
 
 ADDED_SINCE = {"precision": "float32", "diagnostics": False}  # what a run did before there was the option
-MAY_DIFFER = ("rounds", "environment", "missing_classes")
+MAY_DIFFER = ("rounds", "horizon", "environment", "missing_classes")
 # what a report reads, and what only going on with a run needs
 _CONFIG_FIELDS = {"dataset": str, "model": str, "strategy": str, "batch_size": int, "seed": int}
 _ROUND_FIELDS = {"round": int, "num_labeled": int, "test_accuracy": float}

@@ -24,7 +24,7 @@ from badge_jax.evaluation import Diversity, batch_diversity
 from badge_jax.gradients import gradient_embedding
 from badge_jax.models import MODELS, PRECISIONS, Model, standardized
 from badge_jax.rows import Rows
-from badge_jax.run_directory import Queried, open_run, read_queried, write_queried, write_rounds
+from badge_jax.run_directory import Queried, open_run, read_config, read_queried, write_queried, write_rounds
 from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
 from badge_jax.strategies import STRATEGIES
 from badge_jax.strategies.albl import VARIANTS
@@ -161,10 +161,12 @@ def _strategy_options(options: RunOptions) -> dict[str, Any]:
             raise unknown_name(f"value of {flag}", value, choices)
     if options.num_steps is not None and not 0 <= options.num_steps < 2**31:
         raise InputError(f"--num-steps is {options.num_steps}; it must be 0 or more, and below 2**31")
-    return {
+    chosen = {
         name: parameter.default if getattr(options, name) is None else getattr(options, name)
         for name, parameter in known.items()
     }
+    # exp4p's law depends on the number of queries it is started for
+    return {**chosen, "horizon": options.rounds} if chosen.get("variant") == "exp4p" else chosen
 
 
 def _check_pool(config: dict[str, Any], num_pool: int) -> None:
@@ -204,13 +206,13 @@ def _remaining_rounds(
                 variables = compiled_fit(key, state, *pool).variables
             (_, state), query_seconds = _timed(compiled_query, key, state, variables, *pool)
             batch = _last(state, config["batch_size"])
-            if batch.min() < 0:
+            if config["diagnostics"]:
+                diversity = batch_diversity(*embed(variables, pool[0], batch))
+            if batch.min() < 0 or (diversity is not None and math.isnan(diversity.mean_norm)):
                 raise EnvironmentFailure(
                     f"the network's outputs after round {number - 1} are not finite, so there is no batch to "
                     f"choose; try a smaller --learning-rate than {config['learning_rate']}"
                 )
-            if config["diagnostics"]:
-                diversity = batch_diversity(*embed(variables, pool[0], batch))
             write_queried(out, _queried(state, batch, query_seconds, diversity))
         fit, fit_seconds = _timed(compiled_fit, key, state, *pool)
         variables = fit.variables
@@ -281,7 +283,10 @@ def _restore(
     diagnostics."""
     rng = np.random.default_rng([config["seed"], 1])
     initial = rng.choice(num_pool, config["initial"], replace=False)
-    state = learner.init(jnp.asarray(initial, jnp.int32), num_pool, config["rounds"])
+    initial = jnp.asarray(initial, jnp.int32)
+    horizon = read_config(out).get("horizon", config["rounds"])  # as of the first start
+    strategy_state = learner.init(initial, num_pool, horizon).strategy
+    state = learner.init(initial, num_pool, config["rounds"])._replace(strategy=strategy_state)
     if not finished:
         return state, 0.0, None
     batches = [line["indices"] for line in finished]

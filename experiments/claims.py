@@ -1,9 +1,11 @@
 """Who works on which run: claims on directories of a file system that several machines share.
 
-A claim is a file ``claim-G`` in the run's directory that names host and process; the highest G counts. It is
-made with O_EXCL, which is atomic on network file systems too, and touched while its owner lives. A claim whose
-process is gone (same host), or which has not been touched for two minutes (any host), is taken over by making
-claim G + 1: of several who try, one succeeds, and nothing is ever removed from under its owner.
+A claim is a file ``claim-G`` in the run's directory that names machine and process. It is made with O_EXCL,
+which is atomic on network file systems too, and touched while its owner lives. It is dead when its process is
+gone (same machine) or it has not been touched for two minutes (another). To claim is to look for a live
+claim, to make the next one, and to look again: of two who do so at once at least one sees the other and backs
+off. Behind the claims stands the lock that a run holds on its directory (flock), for an owner that was
+stalled and comes back.
 """
 
 import contextlib
@@ -23,72 +25,83 @@ TOUCHED_EVERY, STALE_AFTER = 15.0, 120.0  # seconds
 def claimed(directory: Path) -> Iterator[bool]:
     """Yields whether the directory, made if need be, is now this process's own; lets go of it at the end."""
     directory.mkdir(parents=True, exist_ok=True)
-    latest = _latest(directory)
-    if latest is not None and _is_live(latest):
+    own = None if is_claimed(directory, now_at(directory)) else _make_claim(directory)
+    if own is None:
         yield False
         return
-    own = directory / f"claim-{_generation(latest) + 1}"
-    try:
-        handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    except FileExistsError:
-        yield False
-        return
-    with os.fdopen(handle, "w") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}, file)
     done = threading.Event()
-    threading.Thread(target=_keep_touching, args=(own, done), daemon=True).start()
+    toucher = threading.Thread(target=_keep_touching, args=(own, done), daemon=True)
     try:
-        yield True
+        is_ours = not is_claimed(directory, now_at(directory), but=own)
+        if is_ours:
+            toucher.start()
+        yield is_ours
     finally:
         done.set()
-        remove_claims(directory, up_to=own)
+        own.unlink(missing_ok=True)
+        remove_dead_claims(directory)
 
 
-def is_claimed(directory: Path) -> bool:
-    """Whether somebody works on the directory."""
-    latest = _latest(directory)
-    return latest is not None and _is_live(latest)
+def is_claimed(directory: Path, now: float, but: Path | None = None) -> bool:
+    """Whether somebody works on the directory (apart from the claim ``but``)."""
+    return any(_is_live(path, now) for path in directory.glob("claim-*") if path != but)
 
 
-def remove_claims(directory: Path, up_to: Path | None = None) -> None:
-    """Removes the directory's claims, or those as old as ``up_to`` and older."""
-    for path in directory.glob("claim-*"):
-        if up_to is None or _generation(path) <= _generation(up_to):
+def remove_dead_claims(directory: Path) -> None:
+    claims = list(directory.glob("claim-*"))
+    now = now_at(directory) if claims else 0.0
+    for path in claims:
+        if not _is_live(path, now):
             path.unlink(missing_ok=True)
 
 
-def _latest(directory: Path) -> Path | None:
-    return max(directory.glob("claim-*"), key=_generation, default=None)
+def now_at(directory: Path) -> float:
+    """The clock of the directory's file system, which may differ from this machine's."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
-def _generation(path: Path | None) -> int:
-    return 0 if path is None else int(re.sub(r"\D", "", path.name) or 0)
-
-
-def _is_live(claim: Path) -> bool:
+def _make_claim(directory: Path) -> Path | None:
+    """The claim after the highest there is; None if somebody else made it first."""
+    generations = [int(re.sub(r"\D", "", path.name) or 0) for path in directory.glob("claim-*")]
+    own = directory / f"claim-{max(generations, default=0) + 1}"
     try:
-        age = _now(claim.parent) - claim.stat().st_mtime
+        handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return None
+    with os.fdopen(handle, "w") as file:
+        json.dump({"machine": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}, file)
+    return own
+
+
+def _is_live(claim: Path, now: float) -> bool:
+    try:
+        age = now - claim.stat().st_mtime
         owner = json.loads(claim.read_text())
+        if owner["machine"] == _machine():
+            return owner["started"] == _started(owner["pid"])
     except FileNotFoundError:  # let go of just now
         return False
-    except ValueError:  # being written just now
-        return age < STALE_AFTER
-    if owner["host"] == socket.gethostname():
-        return owner["started"] == _started(owner["pid"])
+    except (ValueError, TypeError, KeyError):  # being written just now
+        pass
     return age < STALE_AFTER
 
 
-def _now(directory: Path) -> float:
-    """The file system's clock, which may differ from this machine's."""
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".now-") as file:
-        return Path(file.name).stat().st_mtime
+def _machine() -> str:
+    """Where process numbers mean the same: host, boot and, in containers, the space of process numbers."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
 
 
 def _started(pid: int) -> str | None:
     """When the process started, in the kernel's ticks, so that a number used again is told apart; None if it is
-    gone, or its number where the kernel does not say."""
+    gone (or dead and not yet buried); its number where the kernel does not say."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else rest[18]
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self/stat").exists():
             return None

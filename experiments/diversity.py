@@ -21,19 +21,24 @@ def main() -> None:
     runs = run_all(options, STRATEGIES)
     options.out.mkdir(parents=True, exist_ok=True)
     title = f"{options.dataset}, {options.model}, batches of {options.batch_size}"
+    singular = {
+        name: [r["gram_is_singular"] for run in runs if run.config["strategy"] == name for r in run.rounds[1:]]
+        for name in STRATEGIES
+    }
+    notes = {
+        name: f"determinant 0 in {sum(flags)} of {len(flags)} batches"
+        for name, flags in singular.items()
+        if any(flags)
+    }
     log_dets, norms = curves_of(runs, "gram_log_det"), curves_of(runs, "mean_embedding_norm")
     paths = plot_panels(
         [
-            Panel(f"{title}: diversity", "log det of the batch's Gram matrix", log_dets),
+            Panel(f"{title}: diversity", "log det of the batch's Gram matrix", log_dets, notes=notes),
             Panel(f"{title}: magnitude", "mean norm of the batch's embeddings", norms),
             Panel(f"{title}: accuracy", "test accuracy (%)", curves_of(runs), scale=100),
         ],
         options.out / f"diversity_{setting_name(options)}",
     )
-    for run in runs:
-        singular = [line["round"] for line in run.rounds if line["gram_is_singular"]]
-        if singular:
-            print(f"{run.config['strategy']}, seed {run.config['seed']}: determinant 0 in rounds {singular}")
     print(*paths, sep="\n")
 
 

@@ -32,8 +32,15 @@ FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
 )
 ZOOMED = {number + 7: dataset for number, dataset in FULL.items()}
+VARIED = (  # figure 3 is to show data sets, networks and batch sizes of all kinds
+    ("letter", "mlp", 1000),
+    ("mnist", "mlp", 1000),
+    ("kropt", "mlp", 100),
+    ("svhn", "resnet18", 1000),
+    ("cifar10", "vgg11", 10_000),
+    ("cifar10", "resnet18", 100),
+)
 NETWORKS = {"mlp": "MLP", "resnet18": "ResNet-18", "vgg11": "VGG-11"}
-LARGE_BATCH = 10_000  # the paper enlarges no curve of such batches
 Curves = dict[Setting, list[CurvePoint]]
 
 
@@ -46,13 +53,12 @@ def curve_figures(curves: Curves, comparisons: list[Comparison]) -> dict[int, li
     full = {
         head: Panel(setting_title(*head), "test accuracy (%)", by_head[head], scale=100) for head in by_head
     }
-    zoomed = {
-        c[:3]: full[c[:3]]._replace(labels=zoom_range(by_head[c[:3]], c.saturation))
-        for c in comparisons
-        if c.batch_size < LARGE_BATCH
-    }
+    ranges = {c[:3]: zoom_range(by_head[c[:3]], c.saturation, c.batch_size) for c in comparisons}
+    zoomed = {head: full[head]._replace(labels=labels) for head, labels in ranges.items() if labels}
     heads = sorted(by_head, key=order.__getitem__)
-    figures = {3: [zoomed.get(head, full[head]) for head in heads[:6]]}
+    varied = [head for head in VARIED if head in by_head]
+    varied += [head for head in heads if head not in varied]
+    figures = {3: [zoomed.get(head, full[head]) for head in varied[:6]]}
     for numbers, panels in ((FULL, full), (ZOOMED, zoomed)):
         for number, dataset in numbers.items():
             figures[number] = [panels[head] for head in heads if head[0] == dataset and head in panels]
@@ -101,7 +107,10 @@ def main() -> int:
         drawings[cdf_number] = (lambda stem, c=cdfs: plot_cdfs(c, stem)) if is_drawn else None
     for number, draw in sorted(drawings.items()):
         if draw is None:
-            print(f"figure {number}: no runs to draw it from")
+            print(
+                f"figure {number}: no runs to draw it from"
+                + (", or no part to enlarge" if number in ZOOMED else "")
+            )
         else:
             draw(options.out / f"figure_{number:02}")
             print(options.out / f"figure_{number:02}.png")

@@ -13,8 +13,8 @@ error.txt in its directory, and is tried once more by workers started later. Opt
 """
 
 import argparse
+import contextlib
 import errno
-import os
 import sys
 import time
 import traceback
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from claims import claimed, is_claimed, remove_claims
+from claims import claimed, is_claimed, now_at, remove_dead_claims
 
-from badge_jax.cli import keep_compiled_programs
+from badge_jax.cli import keep_compiled_programs, run_interruptibly
 from badge_jax.data import DATASETS
 from badge_jax.data.splits import MAX_POOL
 from badge_jax.errors import DirectoryInUse, InputError
@@ -50,6 +50,7 @@ SETTINGS = [
     (dataset, model, size) for dataset in NETWORKS for model in NETWORKS[dataset] for size in BATCH_SIZES
 ]
 STATES = ("done", "running", "failed", "missing")
+LOOK_AGAIN_AFTER = 15.0  # seconds, while others are at the runs that are left
 KEYS = ("dataset", "model", "batch_size", "strategy", "seed")
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # other runs would fail likewise
 
@@ -100,22 +101,33 @@ def _matches(job: Job, wanted: dict[str, str]) -> bool:
 
 
 def work(jobs: list[Job], options: argparse.Namespace) -> int:
-    """Runs what is not done, until nothing is left but what others are at, and returns how many failed."""
-    started, num_run = time.time(), 1
-    while num_run:
+    """Runs what is not done and returns how many runs failed. Ends when all is done or has failed: while others
+    are at the last ones, it waits, to go on with them if those workers die."""
+    options.runs.mkdir(parents=True, exist_ok=True)
+    started, failed, is_waiting = now_at(options.runs), set(), False
+    while left := [job for job in jobs if job not in failed and not is_done(job)]:
         num_run = 0
-        for job in jobs:
-            if is_done(job) or _failed_since(job, started):
-                continue
+        for job in left:
             with claimed(job.directory) as is_ours:
-                if is_ours and not is_done(job):
-                    num_run += _attempt(job, options)
-    return sum(_failed_since(job, started) for job in jobs)
+                if is_ours and _failed_since(job, started):  # with another worker
+                    failed.add(job)
+                elif is_ours and not is_done(job):
+                    num_run += 1
+                    if not _attempt(job, options):
+                        failed.add(job)
+        if num_run == 0 and len(failed) < len(left):
+            if not is_waiting:
+                print(f"waiting for {len(left)} runs that other workers are at", flush=True)
+            is_waiting = True
+            time.sleep(LOOK_AGAIN_AFTER)
+    for job in jobs:
+        remove_dead_claims(job.directory)  # of workers that died between their last round and letting go
+    return len(failed)
 
 
 def _attempt(job: Job, options: argparse.Namespace) -> bool:
-    """Runs the job, leaves its error in its directory if it fails, and tells whether it was run."""
-    error_file, start = job.directory / "error.txt", time.perf_counter()
+    """Runs the job, leaves its error in its directory if it fails, and tells whether it did not."""
+    error_file, start, failed = job.directory / "error.txt", time.perf_counter(), False
     try:
         rounds = run(
             RunOptions(
@@ -135,15 +147,16 @@ def _attempt(job: Job, options: argparse.Namespace) -> bool:
             f"{rounds[job.rounds]['num_labeled']} labels, {100 * rounds[job.rounds]['test_accuracy']:.1f} %"
         )
     except DirectoryInUse:  # held by a process whose claim was thought dead
-        return False
+        time.sleep(LOOK_AGAIN_AFTER)
+        return True
     except Exception as error:  # whatever it is must not stop the other runs
         if isinstance(error, OSError) and error.errno in FATAL:
             raise
         write_whole(error_file, traceback.format_exc().encode())
-        outcome = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        outcome, failed = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0]}", True
     jax.clear_caches()
     print(f"{name_of(job)}: {outcome}, {time.perf_counter() - start:.0f} s", flush=True)
-    return True
+    return not failed
 
 
 def name_of(job: Job) -> str:
@@ -158,23 +171,23 @@ def _rounds(job: Job) -> list[dict]:
     """The rounds finished; none where the file is damaged, of which the attempt to go on tells."""
     try:
         return read_rounds(job.directory)
-    except InputError:
+    except (InputError, FileNotFoundError):
         return []
 
 
 def _failed_since(job: Job, moment: float) -> bool:
-    path = job.directory / "error.txt"
-    return path.exists() and path.stat().st_mtime >= moment
+    try:
+        return (job.directory / "error.txt").stat().st_mtime >= moment
+    except FileNotFoundError:
+        return False
 
 
 def states(jobs: Iterable[Job]) -> Iterator[tuple[Job, str]]:
     """Each job with "done", "running", "failed" or "missing"."""
     for job in jobs:
         if is_done(job):
-            if not is_claimed(job.directory):  # its worker died between the last round and letting go
-                remove_claims(job.directory)
             yield job, "done"
-        elif is_claimed(job.directory):
+        elif is_claimed(job.directory, time.time()):
             yield job, "running"
         else:
             yield job, "failed" if (job.directory / "error.txt").exists() else "missing"
@@ -200,8 +213,9 @@ def print_status(jobs: list[Job]) -> None:
         print(f"{name:<24} to {last:>6} labels  {cells}")
     for job, state in found:
         if state == "failed":
-            last = (job.directory / "error.txt").read_text().strip().rpartition("\n")[2]
-            print(f"failed: {name_of(job)}: {last}")
+            with contextlib.suppress(FileNotFoundError):  # tried again just now
+                last = (job.directory / "error.txt").read_text().strip().rpartition("\n")[2]
+                print(f"failed: {name_of(job)}: {last}")
     counts = Counter(state for _, state in found)
     print(f"{len(jobs)} runs: {', '.join(f'{counts[state]} {state}' for state in STATES)}")
     print(f"left: about {left / 3600:.1f} hours of one worker, compilation aside")
@@ -210,7 +224,11 @@ def print_status(jobs: list[Job]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    options = parse(args)
+    return execute(parse(args))
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Does what is asked and returns the exit code: 0, or 1 if runs failed or the disk is in the way."""
     jobs = grid(options)
     if options.command == "list":
         for job in jobs:
@@ -223,14 +241,9 @@ def main(args: list[str] | None = None) -> int:
     try:
         failed = work(jobs, options)
     except OSError as error:
-        print(
-            f"{error.filename or options.runs}: {error.strerror or error}; the same command goes on",
-            file=sys.stderr,
-        )
+        where, what = error.filename or options.runs, error.strerror or error
+        print(f"{where}: {what}; the same command goes on", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr, flush=True)
-        os._exit(130)
     return 1 if failed else 0
 
 
@@ -270,4 +283,5 @@ def _only(text: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    chosen = parse(None)
+    run_interruptibly(lambda: execute(chosen), "interrupted; the same command goes on")

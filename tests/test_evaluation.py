@@ -98,6 +98,12 @@ def test_dependent_embeddings_have_log_det_minus_infinity(kind):
     assert found.mean_norm > 0
 
 
+def test_diversity_of_what_is_not_finite_is_nan():
+    left, right = outer_products(6)
+    left[2, 0] = np.nan
+    assert np.isnan(batch_diversity(left, right)).all()
+
+
 def test_nearly_dependent_embeddings_have_a_determinant():
     left, right = outer_products(6)
     left[4], right[4] = left[1], right[1] + np.float32(1e-4)
@@ -147,11 +153,11 @@ def test_a_setting_that_is_saturated_at_once_has_no_label_counts(curve):
     assert not penalty_matrix([comparison], ["random"]).any()
 
 
-def test_label_counts_end_where_all_of_the_references_runs_end():
+def test_a_reference_run_that_ends_early_does_not_move_the_label_counts():
     runs = repeats("random", REFERENCE_CURVE)
-    runs[3] = make_run("random", 3, REFERENCE_CURVE[:4])
+    runs[3] = make_run("random", 3, [0.9])
     (comparison,) = compare(runs)
-    assert (comparison.last, comparison.saturation, comparison.counts) == (35, 35, (15, 25))
+    assert (comparison.last, comparison.saturation, comparison.counts) == (85, 85, (15, 25, 45))
 
 
 def test_without_the_reference_nothing_is_compared():
@@ -236,8 +242,11 @@ def test_budgets_by_hand():
 def test_zoom():
     curves = mean_curves(repeats("random", REFERENCE_CURVE) + repeats("a", [0.1, 0.2, 0.33, 0.4, 0.5, 0.6]))
     by_strategy = {setting.strategy: points for setting, points in curves.items()}
-    assert zoom_range(by_strategy, 85) == (15, 85)
-    assert zoom_range({"random": by_strategy["random"]}, 65) == (5, 65)
+    assert zoom_range(by_strategy, 85, 10) == (15, 85)
+    assert zoom_range(by_strategy, 85, 10_000) is None
+    assert zoom_range(by_strategy, 25, 10) is None, "two points"
+    assert zoom_range({"random": by_strategy["random"]}, 65, 10) == (5, 65)
+    assert zoom_range({"random": by_strategy["random"]}, 85, 10) is None, "all of it"
 
 
 def test_missing_runs_are_named():

@@ -82,6 +82,15 @@ def test_runs_with_other_options_are_no_repeats(runs):
         read_runs([runs])
 
 
+def test_strategies_under_other_protocols_are_not_compared(runs):
+    config = json.loads((runs / "badge0" / "config.json").read_text())
+    for name, initial in (("badge0", 5), ("badge1", 5), ("deep/random0", 7)):
+        config = json.loads((runs / name / "config.json").read_text())
+        (runs / name / "config.json").write_text(json.dumps({**config, "initial": initial}))
+    with pytest.raises(InputError, match="are both d/m/10 but have initial = 7 and 5"):
+        read_runs([runs])
+
+
 def test_a_failed_write_keeps_the_old_report(runs, tmp_path, monkeypatch):
     report([runs], tmp_path / "report")
     before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}

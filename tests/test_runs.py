@@ -302,6 +302,23 @@ def test_a_diverged_network_is_named(tmp_path):
         run(dataclasses.replace(OPTIONS, learning_rate=1e38), tmp_path)
 
 
+def test_a_diverged_network_is_named_by_strategies_that_do_not_look_at_it_too(tmp_path):
+    options = dataclasses.replace(OPTIONS, strategy="random", diagnostics=True, learning_rate=1e38)
+    with pytest.raises(EnvironmentFailure, match=r"after round 0 are not finite"):
+        run(options, tmp_path)
+
+
+def test_the_bandit_keeps_the_number_of_queries_it_was_started_for(tmp_path, monkeypatch):
+    options = dataclasses.replace(OPTIONS, strategy="albl", variant="exp4p")
+    with monkeypatch.context() as patch:
+        patch.setattr("badge_jax.runs.write_queried", lambda out, queried: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run(dataclasses.replace(options, rounds=2), tmp_path)
+    run(options, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["horizon"] == 2
+    assert int(read_queried(tmp_path).strategy[-1]) == 2
+
+
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
     (tmp_path / ".rounds.jsonl.0123abcd.tmp").write_text("half")

@@ -35,6 +35,7 @@ from badge_jax.samplers.checks import availability, check_count
 
 # squared distance to the span of the others, of a unit row, under which float32 takes the row for dependent
 _DEPENDENT = 1e-5
+_MOST_DRIFT = 3e-5  # of the inverse times the Gram matrix, before the inverse is computed anew
 
 
 @partial(jax.jit, static_argnames=("k", "num_steps"))
@@ -165,7 +166,8 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
     num_left = jnp.where(jnp.all(chain.members >= 0) & (num_others > 0), num_steps, 0)
     blocks_to_refresh = max(4, 2 * k // block)
 
-    def step(t: jax.Array, chain: Chain) -> Chain:
+    def step(t: jax.Array, carry: tuple[Chain, jax.Array]) -> tuple[Chain, jax.Array]:
+        chain, fresh_drift = carry
         place_key, candidate_key, uniform_key = jax.random.split(jax.random.fold_in(key, t), 3)
         proposals = Proposals(
             jax.random.randint(place_key, (block,), 0, k),
@@ -174,10 +176,17 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
             t * block + jnp.arange(block) < num_left,
         )
         chain = _exchange(rows, chain, proposals)
-        is_due = (t + 1) % blocks_to_refresh == 0
-        return jax.lax.cond(is_due, lambda chain: _refreshed(rows, chain), lambda chain: chain, chain)
+        # what float32 cannot have right after a refresh is no reason for another
+        has_drifted = _drift(rows, chain) > jnp.maximum(_MOST_DRIFT, 2 * fresh_drift)
+        is_due = has_drifted | ((t + 1) % blocks_to_refresh == 0)
+        return jax.lax.cond(is_due, refresh, lambda chain: (chain, fresh_drift), chain)
 
-    return jax.lax.fori_loop(0, (num_left + block - 1) // block, step, chain)
+    def refresh(chain: Chain) -> tuple[Chain, jax.Array]:
+        chain = _refreshed(rows, chain)
+        return chain, _drift(rows, chain)
+
+    start = jax.lax.cond(num_left > 0, refresh, lambda chain: (chain, jnp.float32(0)), chain)
+    return jax.lax.fori_loop(0, (num_left + block - 1) // block, step, start)[0]
 
 
 def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
@@ -247,6 +256,19 @@ def _first_equal(values: jax.Array) -> jax.Array:
     return jnp.argmax(values[:, None] == values[None, :], axis=1)
 
 
+def _drift(rows: Rows, chain: Chain) -> jax.Array:
+    """How far inverse times Gram matrix is from the identity, along one vector of signs: scalar float32.
+
+    The Gram matrix is applied by its factors, in k·c·d operations.
+    """
+    members = _unit_rows(rows, chain.members).rows
+    signs = jnp.where(jnp.arange(len(chain.members)) % 2 == 0, 1.0, -1.0)
+    applied = jnp.sum(
+        members.left * _dot(members.right, _dot((members.left * signs[:, None]).T, members.right).T), axis=1
+    )
+    return jnp.max(jnp.abs(_dot(chain.inverse, applied) - signs))
+
+
 def _refreshed(rows: Rows, chain: Chain) -> Chain:
     """The chain with its inverse computed anew, unless float32 finds the Gram matrix singular."""
     members = _unit_rows(rows, chain.members).rows
@@ -272,7 +294,7 @@ class UnitRows(NamedTuple):
 def _unit_rows(rows: Rows, indices: jax.Array) -> UnitRows:
     """The rows at ``indices`` [m], and zeros for −1."""
     left, log_left = _unit(jnp.where(indices[:, None] >= 0, rows.left[indices], 0.0))
-    right, log_right = _unit(rows.right[indices])
+    right, log_right = _unit(jnp.where(indices[:, None] >= 0, rows.right[indices], 0.0))
     return UnitRows(Rows(left, right), 2 * (log_left + log_right))
 
 

@@ -1,16 +1,21 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import claims
 import pytest
-from claims import STALE_AFTER, claimed, is_claimed, remove_claims
+from claims import STALE_AFTER, claimed, remove_dead_claims
 
 
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
+
+
+def is_claimed(directory):
+    return claims.is_claimed(directory, time.time())
 
 
 def leave_claim(directory, **changes):
@@ -18,7 +23,7 @@ def leave_claim(directory, **changes):
     directory.mkdir(exist_ok=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    owner = {"host": socket.gethostname(), "pid": gone.pid, "started": "1", **changes}
+    owner = {"machine": claims._machine(), "pid": gone.pid, "started": "1", **changes}
     path = directory / "claim-3"
     path.write_text(json.dumps(owner))
     return path
@@ -50,7 +55,7 @@ def test_a_number_used_again_is_told_apart(tmp_path):
 
 
 def test_another_machines_claim_counts_while_it_is_touched(tmp_path):
-    path = leave_claim(tmp_path / "run", host="elsewhere")
+    path = leave_claim(tmp_path / "run", machine="elsewhere")
     with claimed(tmp_path / "run") as ours:
         assert not ours
     past = time.time() - STALE_AFTER - 5
@@ -80,22 +85,45 @@ def test_of_two_who_take_over_one_succeeds(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "claim-4").read_text() == "theirs"
 
 
+def test_two_who_claim_at_once_back_off(tmp_path, monkeypatch):
+    """Each has seen no claim; the other's, under another number, appears only after ours is made."""
+    make = claims._make_claim
+
+    def make_both(directory):
+        own = make(directory)
+        leave_claim(directory, machine="elsewhere")
+        return own
+
+    monkeypatch.setattr(claims, "_make_claim", make_both)
+    with claimed(tmp_path / "run") as ours:
+        assert not ours
+    assert names(tmp_path / "run") == ["claim-3"], "the other's stays"
+
+
 def test_an_owner_that_was_overtaken_leaves_the_newer_claim(tmp_path):
     with claimed(tmp_path / "run"):
-        (tmp_path / "run" / "claim-2").write_text("theirs")
-    assert names(tmp_path / "run") == ["claim-2"]
-    remove_claims(tmp_path / "run")
-    assert names(tmp_path / "run") == []
+        leave_claim(tmp_path / "run", machine="elsewhere")
+    assert names(tmp_path / "run") == ["claim-3"]
+    remove_dead_claims(tmp_path / "run")
+    assert names(tmp_path / "run") == ["claim-3"]
+
+
+def test_a_process_that_is_dead_but_not_buried_is_gone(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.05)
+    assert claims._started(process.pid) is None
+    process.wait()
 
 
 def test_many_processes_one_winner(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from claims import claimed\n"
         "while time.time() < float(sys.argv[2]): pass\n"
-        "with claimed(Path(sys.argv[1])) as ours: print(int(ours)); time.sleep(1.5)"
+        "with claimed(Path(sys.argv[1])) as ours: print(int(ours)); time.sleep(4)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for trial in range(2):
+    for trial in range(1):
         at = str(time.time() + 1.0)
         command = [sys.executable, "-c", script, str(tmp_path / f"run{trial}"), at]
         workers = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(6)]

@@ -133,12 +133,56 @@ def test_trouble_with_the_disk_stops_the_worker_in_one_line(tmp_path, monkeypatc
     assert not list(tmp_path.rglob("claim-*"))
 
 
-def write_rounds(directory, number, seconds=1800.0):
+def test_a_worker_waits_for_the_last_run_and_takes_it_over(tmp_path, monkeypatch, capsys):
+    """Its owner, on another machine, falls silent."""
+    args = arguments(tmp_path, strategies=("random",), seeds=(0,), labels=100)
+    directory = tmp_path / "kropt-mlp-100" / "random-seed0"
     directory.mkdir(parents=True)
+    claim = directory / "claim-1"
+    claim.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1"}))
+
+    def fall_silent(seconds):
+        past = time.time() - 1000
+        os.utime(claim, (past, past))
+
+    monkeypatch.setattr(paper.time, "sleep", fall_silent)
+    monkeypatch.setattr(
+        paper, "run", lambda options, directory: (write_lines(directory, 1), paper._rounds(JOB))[1]
+    )
+    JOB = jobs_of(*args[1:])[0]
+    assert paper.main(args) == 0
+    printed = capsys.readouterr().out
+    assert "waiting for 1 runs" in printed
+    assert not claim.exists()
+
+
+def test_an_error_file_from_a_slow_clock_is_not_tried_again_and_again(tmp_path, monkeypatch):
+    ran = []
+
+    def fail(options, directory):
+        ran.append(directory.name)
+        raise RuntimeError
+
+    def write_late(path, content):
+        path.write_bytes(content)
+        os.utime(path, (1, 1))
+
+    monkeypatch.setattr(paper, "run", fail)
+    monkeypatch.setattr(paper, "write_whole", write_late)
+    assert paper.main(arguments(tmp_path, seeds=(0,))) == 1
+    assert len(ran) == 3
+
+
+def write_lines(directory, number, seconds=1800.0):
     line = {"num_labeled": 1, "test_accuracy": 0.5, "fit_seconds": seconds, "query_seconds": 0.0}
     (directory / "rounds.jsonl").write_text(
         "".join(json.dumps({"round": i, **line}) + "\n" for i in range(number))
     )
+
+
+def write_rounds(directory, number):
+    directory.mkdir(parents=True)
+    write_lines(directory, number)
 
 
 def test_status(tmp_path, capsys):
@@ -173,13 +217,15 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
         command = [sys.executable, str(SCRIPT), *args]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    workers, output = [start() for _ in range(num_workers)], ""
+    workers, output, num_killed = [start() for _ in range(num_workers)], "", 0
     for _ in range(num_kills):
-        time.sleep(rng.uniform(2.5, 9))
+        time.sleep(rng.uniform(2.5, 7))
         victim = rng.randrange(num_workers)
         workers[victim].send_signal(signal.SIGKILL)
         output += workers[victim].communicate()[0]
+        num_killed += workers[victim].returncode == -signal.SIGKILL
         workers[victim] = start()
+    assert num_killed >= num_kills // 2, "the grid was done before enough workers were killed"
     for worker in workers:
         output += worker.communicate()[0]
         assert worker.returncode == 0, output

@@ -10,7 +10,7 @@ from oracles import chi_square_p, draw_k_dpp, gram, k_dpp_law
 from scipy import stats
 
 from badge_jax import Rows, dense_rows, gradient_embedding, k_dpp_swap
-from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _unit_rows, run_chain
+from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _refreshed, _unit_rows, run_chain
 
 
 def random_rows(n, c=3, d=4, seed=0, spread=0.5):
@@ -125,6 +125,21 @@ def test_inverse_after_ten_thousand_steps(spread):
     assert sorted(set(chain.members.tolist()) | set(chain.others.tolist())) == [-1, *range(3000)]
 
 
+@pytest.mark.parametrize("num_steps", [1, 10_000])
+def test_inverse_where_all_rows_are_much_alike(num_steps):
+    """Condition numbers near 2e4: float32's own inverse is within 1e-3, and the chain's stays as near."""
+    rng = np.random.default_rng(0)
+    features = np.abs(rng.normal(size=32)) + 0.05 * rng.normal(size=(3000, 32))
+    logits = rng.normal(size=(3000, 10))
+    rows = gradient_embedding(jnp.asarray(logits, jnp.float32), jnp.asarray(features, jnp.float32))
+    chain = jax.jit(partial(run_chain, k=100, num_steps=num_steps))(jax.random.key(0), rows)
+    exact = exact_inverse(rows, chain)
+    fresh = np.asarray(_refreshed(rows, chain).inverse)
+    error, best = (np.max(np.abs(inverse - exact)) / np.max(exact) for inverse in (chain.inverse, fresh))
+    assert best < 1e-3
+    assert error < 4 * best + 1e-4
+
+
 def test_a_pool_of_copies_and_zeros_is_left_behind():
     """The first sets of 20 are singular with all but certainty: 990 of 1,030 rows are of no use."""
     points = np.zeros((1030, 40), np.float32)
@@ -176,7 +191,7 @@ def test_no_steps_is_a_uniform_set():
 
 def test_masks_and_seeds_share_one_compilation(compilations):
     rows = random_rows(30)
-    masks = [jnp.arange(30) % 3 != remainder for remainder in range(3)]
+    masks = [jnp.asarray(np.arange(30) % 3 != remainder) for remainder in range(3)]
     keys = [jax.random.key(seed) for seed in range(3)]
     k_dpp_swap(keys[0], rows, 5, available=masks[0]).block_until_ready()
     compilations.clear()
@@ -184,7 +199,7 @@ def test_masks_and_seeds_share_one_compilation(compilations):
         picks = np.asarray(k_dpp_swap(key, rows, 5, available=mask))
         assert np.asarray(mask)[picks].all()
         assert len(set(picks.tolist())) == 5
-    assert len(compilations) <= 1  # of the conversion of a mask, at most
+    assert compilations == []
 
 
 @pytest.mark.slow
@@ -195,11 +210,12 @@ def test_jit_equals_eager():
     assert k_dpp_swap(jax.random.key(0), rows, 3, num_steps=4).tolist() == eager
 
 
-def test_a_row_that_is_not_finite_ends_it():
+@pytest.mark.parametrize("bad", [2, 7])
+def test_a_row_that_is_not_finite_ends_it(bad):
     rows = random_rows(8)
-    rows = rows._replace(right=rows.right.at[2, 0].set(jnp.nan))
+    rows = rows._replace(right=rows.right.at[bad, 0].set(jnp.nan))
     assert k_dpp_swap(jax.random.key(0), rows, 3).tolist() == [-1, -1, -1]
-    without = jnp.arange(8) != 2
+    without = jnp.arange(8) != bad
     assert min(k_dpp_swap(jax.random.key(0), rows, 3, available=without).tolist()) >= 0
 
 
