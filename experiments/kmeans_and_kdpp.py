@@ -8,7 +8,7 @@
 Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
 diversity.py and gone on with after a stop.
 
-letter, 20 rounds, seeds 0-4: 14 minutes of training and selection on 2 CPU cores. Expect the accuracies to
+letter, 20 rounds, seeds 0-4: 15 minutes of training and selection on 2 CPU cores. Expect the accuracies to
 overlap, at 92 to 93 % with 2,100 labels. Times of single queries mean little on a busy machine: the samplers by
 themselves are timed by benchmarks/k_dpp.py.
 """

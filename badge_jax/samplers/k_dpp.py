@@ -35,7 +35,7 @@ from badge_jax.samplers.checks import availability, check_count
 
 # squared distance to the span of the others, of a unit row, under which float32 takes the row for dependent
 _DEPENDENT = 1e-5
-_MOST_DRIFT = 3e-5  # of the inverse times the Gram matrix, before the inverse is computed anew
+_MOST_DRIFT = 3e-5  # relative error of the inverse at which it is computed anew
 
 
 @partial(jax.jit, static_argnames=("k", "num_steps"))
@@ -164,10 +164,9 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
     k = chain.members.shape[0]
     num_others = jnp.sum(chain.others >= 0)
     num_left = jnp.where(jnp.all(chain.members >= 0) & (num_others > 0), num_steps, 0)
-    blocks_to_refresh = max(4, 2 * k // block)
 
-    def step(t: jax.Array, carry: tuple[Chain, jax.Array]) -> tuple[Chain, jax.Array]:
-        chain, fresh_drift = carry
+    def step(t: jax.Array, carry: tuple[Chain, Upkeep]) -> tuple[Chain, Upkeep]:
+        chain, upkeep = carry
         place_key, candidate_key, uniform_key = jax.random.split(jax.random.fold_in(key, t), 3)
         proposals = Proposals(
             jax.random.randint(place_key, (block,), 0, k),
@@ -176,17 +175,30 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
             t * block + jnp.arange(block) < num_left,
         )
         chain = _exchange(rows, chain, proposals)
+        return jax.lax.cond(t >= upkeep.next_look, look, lambda t, *carry: carry, t, chain, upkeep)
+
+    def look(t: jax.Array, chain: Chain, upkeep: Upkeep) -> tuple[Chain, Upkeep]:
+        drift = _drift(rows, chain)
         # what float32 cannot have right after a refresh is no reason for another
-        has_drifted = _drift(rows, chain) > jnp.maximum(_MOST_DRIFT, 2 * fresh_drift)
-        is_due = has_drifted | ((t + 1) % blocks_to_refresh == 0)
-        return jax.lax.cond(is_due, refresh, lambda chain: (chain, fresh_drift), chain)
+        is_due = drift > jnp.maximum(_MOST_DRIFT, 2 * upkeep.fresh_drift)
+        chain, fresh_drift = jax.lax.cond(is_due, refresh, lambda chain: (chain, upkeep.fresh_drift), chain)
+        return chain, Upkeep(t + jnp.where(drift < 0.5 * _MOST_DRIFT, 8, 1), fresh_drift)
 
     def refresh(chain: Chain) -> tuple[Chain, jax.Array]:
         chain = _refreshed(rows, chain)
         return chain, _drift(rows, chain)
 
-    start = jax.lax.cond(num_left > 0, refresh, lambda chain: (chain, jnp.float32(0)), chain)
+    chain, fresh_drift = jax.lax.cond(num_left > 0, refresh, lambda chain: (chain, jnp.float32(0)), chain)
+    start = chain, Upkeep(jnp.int32(0), fresh_drift)
     return jax.lax.fori_loop(0, (num_left + block - 1) // block, step, start)[0]
+
+
+class Upkeep(NamedTuple):
+    """next_look: scalar int32, the block after which the inverse is looked at. fresh_drift: scalar float32, its
+    `_drift` when it was last computed anew."""
+
+    next_look: jax.Array
+    fresh_drift: jax.Array
 
 
 def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
@@ -257,16 +269,16 @@ def _first_equal(values: jax.Array) -> jax.Array:
 
 
 def _drift(rows: Rows, chain: Chain) -> jax.Array:
-    """How far inverse times Gram matrix is from the identity, along one vector of signs: scalar float32.
+    """Relative error of the inverse M, along one vector s of signs: ‖M(s − K M s)‖ / ‖M s‖, scalar float32.
 
-    The Gram matrix is applied by its factors, in k·c·d operations.
+    The Gram matrix K is applied by its factors, in k·c·d operations.
     """
     members = _unit_rows(rows, chain.members).rows
     signs = jnp.where(jnp.arange(len(chain.members)) % 2 == 0, 1.0, -1.0)
-    applied = jnp.sum(
-        members.left * _dot(members.right, _dot((members.left * signs[:, None]).T, members.right).T), axis=1
-    )
-    return jnp.max(jnp.abs(_dot(chain.inverse, applied) - signs))
+    solution = _dot(chain.inverse, signs)
+    total = _dot((members.left * solution[:, None]).T, members.right)  # Σ of the members, so weighted
+    residual = signs - jnp.sum(_dot(members.left, total) * members.right, axis=1)
+    return jnp.max(jnp.abs(_dot(chain.inverse, residual))) / jnp.max(jnp.abs(solution))
 
 
 def _refreshed(rows: Rows, chain: Chain) -> Chain:
