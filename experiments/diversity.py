@@ -13,7 +13,7 @@ confidence to have determinant 0 in two batches of three, random by far the leas
 badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
 """
 
-from repeats import arguments, curves_of, run_all, setting_name
+from repeats import arguments, curves_of, execute, run_all, setting_name
 
 from badge_jax.plots import Panel, plot_panels
 
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

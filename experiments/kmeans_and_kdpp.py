@@ -13,7 +13,7 @@ overlap, at 92 to 93 % with 2,100 labels. Times of single queries mean little on
 themselves are timed by benchmarks/k_dpp.py.
 """
 
-from repeats import arguments, curves_of, run_all, setting_name
+from repeats import arguments, curves_of, execute, run_all, setting_name
 
 from badge_jax.plots import Panel, plot_panels
 
@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    execute(main)

@@ -2,11 +2,15 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
+from badge_jax.cli import run_interruptibly
+from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.evaluation import CurvePoint, Run, mean_curves
 from badge_jax.report import read_runs
 from badge_jax.runs import RunOptions, run
@@ -56,6 +60,26 @@ def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]
             )
     runs = read_runs(jobs)
     return [found._replace(rounds=found.rounds[: options.rounds + 1]) for found in runs]
+
+
+def execute(main: Callable[[], None]) -> NoReturn:
+    """Runs the script and exits: 2 for wrong input, 1 for trouble with the machine, 130 as soon as Ctrl-C is
+    pressed, each told in one line."""
+
+    def work() -> int:
+        try:
+            main()
+        except SystemExit as stop:  # of the option parser
+            return int(stop.code or 0)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 2
+        except (EnvironmentFailure, OSError) as error:
+            print(f"{error}; the same command goes on", file=sys.stderr)
+            return 1
+        return 0
+
+    run_interruptibly(work, "interrupted; the same command goes on")
 
 
 def curves_of(runs: Sequence[Run], quantity: str = "test_accuracy") -> dict[str, list[CurvePoint]]:
