@@ -78,9 +78,11 @@ def plot_panels(panels: Sequence[Panel], stem: Path) -> tuple[Path, Path]:
     lines: dict[str, Line2D] = {}
     for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if place < len(panels):
-            lines = {**_draw(axes, panels[place]), **lines}
+            lines |= _draw(axes, panels[place])
         else:
             axes.set_axis_off()
+    for name, line in lines.items():
+        line.set_label(f"{name} ({_told_of(name, panels)})")
     _legend(figure, [lines[name] for name in in_order(lines)], _legend_title(panels))
     return _save(figure, stem)
 
@@ -142,7 +144,7 @@ def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
     for path in paths:
         picture = io.BytesIO()
-        figure.savefig(picture, dpi=200, format=path.suffix[1:])
+        figure.savefig(picture, dpi=200, format=path.suffix[1:], bbox_inches="tight", pad_inches=0.08)
         write_whole(path, picture.getvalue())
     return paths
 
@@ -156,6 +158,14 @@ def _legend(figure: Figure, lines: Sequence[Line2D], title: str | None = None) -
     """Below the diagrams, in rows as long as the figure is wide."""
     columns = min(len(lines), max(2, int(figure.get_figwidth() // 2.6)))
     figure.legend(handles=lines, loc="outside lower center", ncols=columns, frameon=False, title=title)
+
+
+def _told_of(strategy: str, panels: Sequence[Panel]) -> str:
+    """Number of runs and notes."""
+    runs = {max(p.runs for p in panel.curves[strategy]) for panel in panels if panel.curves.get(strategy)}
+    numbers = f"{min(runs)}–{max(runs)}" if len(runs) > 1 else f"{max(runs)}"
+    notes = [panel.notes[strategy] for panel in panels if strategy in panel.notes]
+    return "; ".join([f"{numbers} run{'' if max(runs) == 1 else 's'}", *notes])
 
 
 def _legend_title(panels: Sequence[Panel]) -> str | None:
@@ -177,12 +187,9 @@ def _draw(axes: Axes, panel: Panel) -> dict[str, Line2D]:
         labels = [point.num_labeled for point in curves[strategy]]
         means = [panel.scale * point.mean for point in curves[strategy]]
         errors = [panel.scale * point.standard_error for point in curves[strategy]]
-        runs = max(point.runs for point in curves[strategy])
-        note = f"; {panel.notes[strategy]}" if strategy in panel.notes else ""
-        label = f"{strategy} ({runs} run{'s' if runs > 1 else ''}{note})"
         size = 5 if len(labels) <= 15 else 2.5
         lines[strategy] = axes.plot(
-            labels, means, color=colour, linestyle=dashes, marker=marker, markersize=size, label=label
+            labels, means, color=colour, linestyle=dashes, marker=marker, markersize=size
         )[0]
         low = [mean - error for mean, error in zip(means, errors, strict=True)]
         high = [mean + error for mean, error in zip(means, errors, strict=True)]
