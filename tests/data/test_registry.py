@@ -33,7 +33,7 @@ def named(request):
     return request.param
 
 
-def test_loads_as_announced_and_is_kept(named, monkeypatch):
+def test_loads_as_announced_and_is_kept(named, cache, monkeypatch):
     name, source = named
     info = DATASETS[name]
     num_rows = info.sources[source].num_rows
