@@ -5,11 +5,13 @@
 
 Figure 3 (six settings), 4 and 5 (penalty matrix, normalized errors), 6-12 (learning curves), 13-19 (the same,
 enlarged), 20-23 (by batch size and network), as PNG and PDF, and report.html with the tables behind them.
-Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py. A figure without runs is left out, with
-a line that says so.
+rounds.csv has every round of every run. Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py.
+A figure without runs is left out, with a line that says so.
 """
 
 import argparse
+import csv
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.evaluation import (
     Comparison,
     CurvePoint,
+    Run,
     Setting,
     compare,
     mean_curves,
@@ -25,6 +28,7 @@ from badge_jax.evaluation import (
     penalty_matrix,
     zoom_range,
 )
+from badge_jax.files import write_whole
 from badge_jax.plots import Panel, in_order, plot_cdfs, plot_panels, plot_penalties
 from badge_jax.report import read_runs, report, setting_title
 
@@ -78,6 +82,22 @@ def groups_of(comparisons: list[Comparison]) -> dict[int, dict[str, list[Compari
     }
 
 
+def rounds_csv(runs: list[Run]) -> str:
+    """Every round of every run, but for the rows that were labeled."""
+    numbers = ("num_labeled", "test_accuracy", "train_accuracy", "epochs", "fit_seconds", "query_seconds")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*Setting._fields, "seed", "learning_rate", *numbers])
+    for run in runs:
+        head = [run.config[name] for name in (*Setting._fields, "seed")] + [run.config.get("learning_rate")]
+        for line in run.rounds:
+            values = [line.get(name) for name in numbers]
+            writer.writerow(
+                [*head, *(f"{value:.6g}" if isinstance(value, float) else value for value in values)]
+            )
+    return buffer.getvalue()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/paper")])
@@ -114,7 +134,8 @@ def main() -> int:
         else:
             draw(options.out / f"figure_{number:02}")
             print(options.out / f"figure_{number:02}.png")
-    print(page)
+    write_whole(options.out / "rounds.csv", rounds_csv(runs).encode())
+    print(options.out / "rounds.csv", page, sep="\n")
     return 0
 
 

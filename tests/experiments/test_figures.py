@@ -44,6 +44,9 @@ def test_numbered_figures(tmp_path, monkeypatch, capsys):
     for number in set(range(3, 24)) - drawn:
         assert f"figure {number}: no runs to draw it from" in printed
     assert (tmp_path / "out" / "report.html").exists()
+    lines = (tmp_path / "out" / "rounds.csv").read_text().splitlines()
+    assert lines[0].startswith("dataset,model,batch_size,strategy,seed,learning_rate,num_labeled,test_accuracy")
+    assert len(lines) == 1 + 3 * 2 * 3 * 7
 
 
 def test_nothing_to_draw(tmp_path, monkeypatch, capsys):
