@@ -26,6 +26,10 @@ class Setting(NamedTuple):
     strategy: str
 
 
+def setting_of(run: Run) -> Setting:
+    return Setting(*(run.config[name] for name in Setting._fields))
+
+
 class Diversity(NamedTuple):
     """How a batch lies in gradient space.
 
@@ -95,7 +99,7 @@ def mean_curves(runs: Iterable[Run], quantity: str = "test_accuracy") -> dict[Se
     """
     values: dict[Setting, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        setting = Setting(*(run.config[name] for name in Setting._fields))
+        setting = setting_of(run)
         for line in run.rounds:
             if line["round"] > 0 or quantity == "test_accuracy":
                 value = line[quantity]
@@ -142,9 +146,9 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
     """
     settings: dict[tuple, dict] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for run in runs:
-        *setting, strategy = (run.config[name] for name in Setting._fields)
+        setting = setting_of(run)
         for line in run.rounds:
-            found = settings[tuple(setting)][strategy][line["num_labeled"]]
+            found = settings[setting[:3]][setting.strategy][line["num_labeled"]]
             found[run.config["seed"]] = line["test_accuracy"]
     comparisons = []
     for (dataset, model, batch_size), accuracies in sorted(settings.items()):
@@ -259,7 +263,7 @@ def budgets(runs: Iterable[Run]) -> dict[Setting, Budget]:
         target = next(point.mean for point in reference if point.num_labeled == last)
         labels = [point.num_labeled for point in points if point.num_labeled <= last]
         means = [point.mean for point in points if point.num_labeled <= last]
-        own = [run for run in runs if tuple(run.config[name] for name in Setting._fields) == setting]
+        own = [run for run in runs if setting_of(run) == setting]
         query_seconds, fit_seconds = (
             np.mean([sum(r.get(name, math.nan) for r in run.rounds if r["num_labeled"] <= last) for run in own])
             for name in ("query_seconds", "fit_seconds")
@@ -298,7 +302,7 @@ def missing_runs(runs: Iterable[Run]) -> list[tuple[Setting, int, str]]:
     """What is not there, by the strategies, seeds and label counts that are: (setting, seed, what it lacks)."""
     reached: dict[tuple, dict[tuple[str, int], int]] = defaultdict(dict)
     for run in runs:
-        setting = Setting(*(run.config[name] for name in Setting._fields))
+        setting = setting_of(run)
         reached[setting[:3]][setting.strategy, run.config["seed"]] = run.rounds[-1]["num_labeled"]
     strategies = sorted({strategy for found in reached.values() for strategy, _ in found})
     seeds = sorted({seed for found in reached.values() for _, seed in found})

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from badge_jax.evaluation import (
     missing_runs,
     normalized_errors,
     penalty_matrix,
+    setting_of,
     zoom_range,
 )
 from badge_jax.files import write_whole
@@ -84,6 +85,11 @@ def setting_title(dataset: str, model: str, batch_size: int) -> str:
     return f"{dataset}, {model}, batches of {batch_size:,}"
 
 
+def setting_name(dataset: str, model: str, batch_size: int) -> str:
+    """For names of files: a data set may be openml:ID, or the path of a file."""
+    return re.sub(r"[^\w.-]+", "_", f"{dataset}_{model}_{batch_size}")
+
+
 def _draw_curves(curves: Curves, comparisons: list[Comparison], out: Path) -> dict[tuple, Path]:
     """Learning curves of every data set, network and batch size: that → the PNG file."""
     from badge_jax.plots import plot_learning_curves
@@ -93,16 +99,13 @@ def _draw_curves(curves: Curves, comparisons: list[Comparison], out: Path) -> di
     for head in dict.fromkeys(setting[:3] for setting in curves):
         of_strategy = {setting.strategy: points for setting, points in curves.items() if setting[:3] == head}
         zoom = zoom_range(of_strategy, saturations[head], head[2]) if head in saturations else None
-        name = re.sub(r"[^\w.-]+", "_", head[0])  # openml:ID, or the path of a file
-        stem = out / f"learning_curves_{name}_{head[1]}_{head[2]}"
+        stem = out / f"learning_curves_{setting_name(*head)}"
         pictures[head] = plot_learning_curves(setting_title(*head), of_strategy, stem, zoom)[0]
     return pictures
 
 
 def _draw_comparisons(compared: list[Comparison], strategies: list[str], out: Path) -> dict[str, Path]:
     """Penalty matrices and distributions of normalized errors, over all and by group: name → the PNG file."""
-    from badge_jax.plots import plot_cdfs, plot_penalties
-
     groupings = {"": {"all settings": compared}}
     for name, key in (("_by_batch_size", "batch_size"), ("_by_network", "model")):
         values = sorted({getattr(comparison, key) for comparison in compared})
@@ -116,15 +119,24 @@ def _draw_comparisons(compared: list[Comparison], strategies: list[str], out: Pa
             }
     pictures = {}
     for name, groups in groupings.items():
-        matrices = {
-            f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()
-        }
-        pictures[f"penalty_matrix{name}"] = plot_penalties(matrices, strategies, out / f"penalty_matrix{name}")[
-            0
-        ]
-        cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}
-        pictures[f"cdf{name}"] = plot_cdfs(cdfs, out / f"cdf{name}")[0]
+        stems = out / f"penalty_matrix{name}", out / f"cdf{name}"
+        for stem, path in zip(stems, draw_groups(groups, strategies, *stems), strict=True):
+            pictures[stem.name] = path
     return pictures
+
+
+def draw_groups(
+    groups: Mapping[str, list[Comparison]], strategies: list[str], penalty_stem: Path, cdf_stem: Path
+) -> tuple[Path, Path]:
+    """Draws penalty matrices and distributions of normalized errors of groups of settings: the two PNG files.
+
+    groups: title → comparisons
+    """
+    from badge_jax.plots import plot_cdfs, plot_penalties
+
+    matrices = {f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()}
+    cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}
+    return plot_penalties(matrices, strategies, penalty_stem)[0], plot_cdfs(cdfs, cdf_stem)[0]
 
 
 def _page(
@@ -278,7 +290,7 @@ def _configuration_parts(runs: list[Run]) -> list[str]:
     own = ("dataset", "model", "batch_size", "strategy", "seed", "environment")
     options: dict[tuple, dict[str, set[str]]] = {}
     for run in runs:
-        head = tuple(run.config[name] for name in Setting._fields[:3])
+        head = setting_of(run)[:3]
         for name, value in run.config.items():
             if name not in own:
                 options.setdefault(head, {}).setdefault(name, set()).add(str(value))
@@ -334,7 +346,7 @@ def _check_repeats(runs: dict[Path, Run]) -> None:
     seeds: dict[tuple, Path] = {}
     first: dict[tuple, Path] = {}
     for path, run in runs.items():
-        setting = tuple(run.config[name] for name in Setting._fields)
+        setting = setting_of(run)
         name = "/".join(map(str, setting))
         other = first.setdefault(setting[:3], path)
         for option in sorted((run.config.keys() & runs[other].config.keys()) - _NOT_COMPARED):
@@ -363,14 +375,14 @@ def summary_csv(curves: Curves) -> str:
         "mean_accuracy",
         "std_accuracy",
     ]
-    return _csv(header, ([*setting, *point] for setting, points in curves.items() for point in points))
+    return csv_text(header, ([*setting, *point] for setting, points in curves.items() for point in points))
 
 
 def penalty_csv(compared: list[Comparison], strategies: list[str]) -> str:
     """How much the row beats the column, and the column means; empty cells where nothing could be compared."""
     matrix = penalty_matrix(compared, strategies)
     rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", column_means(matrix).tolist())]
-    return _csv(
+    return csv_text(
         ["strategy", *strategies],
         ([name, *(values if compared else [""] * len(values))] for name, values in rows),
     )
@@ -382,10 +394,10 @@ def cdf_csv(compared: list[Comparison], strategies: list[str]) -> str:
     for strategy in strategies:
         ratios, weights = normalized_errors(compared, strategy)
         rows += [(strategy, ratio, share) for ratio, share in zip(ratios, weights.cumsum(), strict=True)]
-    return _csv(["strategy", "normalized_error", "cumulative_weight"], rows)
+    return csv_text(["strategy", "normalized_error", "cumulative_weight"], rows)
 
 
-def _csv(header: list[str], rows: Iterable[Iterable]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

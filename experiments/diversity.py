@@ -13,9 +13,10 @@ confidence to have determinant 0 in two batches of three, random by far the leas
 badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
 """
 
-from repeats import arguments, curves_of, execute, run_all, setting_name
+from repeats import arguments, curves_of, execute, run_all, setting
 
 from badge_jax.plots import Panel, plot_panels
+from badge_jax.report import setting_name, setting_title
 
 STRATEGIES = ("badge", "badge_kdpp", "badge_kcenter", "confidence", "random")
 
@@ -24,7 +25,7 @@ def main() -> None:
     options = arguments(__doc__.splitlines()[0]).parse_args()
     runs = run_all(options, STRATEGIES)
     options.out.mkdir(parents=True, exist_ok=True)
-    title = f"{options.dataset}, {options.model}, batches of {options.batch_size}"
+    title = setting_title(*setting(options))
     singular = {
         name: [r["gram_is_singular"] for run in runs if run.config["strategy"] == name for r in run.rounds[1:]]
         for name in STRATEGIES
@@ -41,7 +42,7 @@ def main() -> None:
             Panel(f"{title}: magnitude", "mean norm of the batch's embeddings", norms),
             Panel(f"{title}: accuracy", "test accuracy (%)", curves_of(runs), scale=100),
         ],
-        options.out / f"diversity_{setting_name(options)}",
+        options.out / f"diversity_{setting_name(*setting(options))}",
     )
     print(*paths, sep="\n")
 

@@ -10,10 +10,7 @@ A figure without runs is left out, with a line that says so.
 """
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from badge_jax.errors import EnvironmentFailure, InputError
@@ -24,13 +21,12 @@ from badge_jax.evaluation import (
     Setting,
     compare,
     mean_curves,
-    normalized_errors,
-    penalty_matrix,
+    setting_of,
     zoom_range,
 )
 from badge_jax.files import write_whole
-from badge_jax.plots import Panel, in_order, plot_cdfs, plot_panels, plot_penalties
-from badge_jax.report import read_runs, report, setting_title
+from badge_jax.plots import Panel, in_order, plot_panels
+from badge_jax.report import csv_text, draw_groups, read_runs, report, setting_title
 
 FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
@@ -69,33 +65,29 @@ def curve_figures(curves: Curves, comparisons: list[Comparison]) -> dict[int, li
     return figures
 
 
-def groups_of(comparisons: list[Comparison]) -> dict[int, dict[str, list[Comparison]]]:
-    """Number of the figure of penalty matrices → title → comparisons."""
+def groups_of(comparisons: list[Comparison]) -> dict[tuple[int, int], dict[str, list[Comparison]]]:
+    """Numbers of the figures of penalty matrices and of normalized errors → title → comparisons."""
     by_size = {
         f"batches of {c.batch_size:,}": c.batch_size for c in sorted(comparisons, key=lambda c: c.batch_size)
     }
     by_network = {title: name for name, title in NETWORKS.items() if any(c.model == name for c in comparisons)}
     return {
-        4: {"all settings": comparisons},
-        20: {title: [c for c in comparisons if c.batch_size == size] for title, size in by_size.items()},
-        21: {title: [c for c in comparisons if c.model == name] for title, name in by_network.items()},
+        (4, 5): {"all settings": comparisons},
+        (20, 22): {title: [c for c in comparisons if c.batch_size == size] for title, size in by_size.items()},
+        (21, 23): {title: [c for c in comparisons if c.model == name] for title, name in by_network.items()},
     }
 
 
 def rounds_csv(runs: list[Run]) -> str:
     """Every round of every run, but for the rows that were labeled."""
     numbers = ("num_labeled", "test_accuracy", "train_accuracy", "epochs", "fit_seconds", "query_seconds")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*Setting._fields, "seed", "learning_rate", *numbers])
+    rows = []
     for run in runs:
-        head = [run.config[name] for name in (*Setting._fields, "seed")] + [run.config.get("learning_rate")]
+        head = [*setting_of(run), run.config["seed"], run.config.get("learning_rate")]
         for line in run.rounds:
             values = [line.get(name) for name in numbers]
-            writer.writerow(
-                [*head, *(f"{value:.6g}" if isinstance(value, float) else value for value in values)]
-            )
-    return buffer.getvalue()
+            rows.append([*head, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)])
+    return csv_text([*Setting._fields, "seed", "learning_rate", *numbers], rows)
 
 
 def main() -> int:
@@ -113,27 +105,24 @@ def main() -> int:
     compared = [comparison for comparison in comparisons if comparison.counts]
     strategies = in_order(setting.strategy for setting in curves)
 
-    drawings: dict[int, Callable[[Path], object] | None] = {}
+    drawn: set[int] = set()
+
+    def stem(number: int) -> Path:
+        drawn.add(number)
+        return options.out / f"figure_{number:02}"
+
     for number, panels in curve_figures(curves, comparisons).items():
-        drawings[number] = (lambda stem, panels=panels: plot_panels(panels, stem)) if panels else None
-    for number, groups in groups_of(compared).items():
-        matrices = {
-            f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()
-        }
-        cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}
-        is_drawn = bool(compared)
-        drawings[number] = (lambda stem, m=matrices: plot_penalties(m, strategies, stem)) if is_drawn else None
-        cdf_number = 5 if number == 4 else number + 2
-        drawings[cdf_number] = (lambda stem, c=cdfs: plot_cdfs(c, stem)) if is_drawn else None
-    for number, draw in sorted(drawings.items()):
-        if draw is None:
-            print(
-                f"figure {number}: no runs to draw it from"
-                + (", or no part to enlarge" if number in ZOOMED else "")
-            )
-        else:
-            draw(options.out / f"figure_{number:02}")
+        if panels:
+            plot_panels(panels, stem(number))
+    for (penalty_number, cdf_number), groups in groups_of(compared).items():
+        if compared:
+            draw_groups(groups, strategies, stem(penalty_number), stem(cdf_number))
+    for number in range(3, 24):
+        if number in drawn:
             print(options.out / f"figure_{number:02}.png")
+        else:
+            why = "no runs to draw it from" + (", or no part to enlarge" if number in ZOOMED else "")
+            print(f"figure {number}: {why}")
     write_whole(options.out / "rounds.csv", rounds_csv(runs).encode())
     print(options.out / "rounds.csv", page, sep="\n")
     return 0

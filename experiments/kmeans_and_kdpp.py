@@ -13,9 +13,10 @@ overlap, at 92 to 93 % with 2,100 labels. Times of single queries mean little on
 themselves are timed by benchmarks/k_dpp.py.
 """
 
-from repeats import arguments, curves_of, execute, run_all, setting_name
+from repeats import arguments, curves_of, execute, run_all, setting
 
 from badge_jax.plots import Panel, plot_panels
+from badge_jax.report import setting_name, setting_title
 
 STRATEGIES = ("badge", "badge_kdpp")
 
@@ -24,14 +25,14 @@ def main() -> None:
     options = arguments(__doc__.splitlines()[0]).parse_args()
     runs = run_all(options, STRATEGIES)
     options.out.mkdir(parents=True, exist_ok=True)
-    title = f"{options.dataset}, {options.model}, batches of {options.batch_size}"
+    title = setting_title(*setting(options))
     accuracy, seconds = curves_of(runs), curves_of(runs, "query_seconds")
     paths = plot_panels(
         [
             Panel(title, "test accuracy (%)", accuracy, scale=100),
             Panel("time of a query, outputs of the network included", "seconds", seconds, is_log=True),
         ],
-        options.out / f"kmeans_and_kdpp_{setting_name(options)}",
+        options.out / f"kmeans_and_kdpp_{setting_name(*setting(options))}",
     )
     print(f"{'labels':>8}  accuracy (%), query seconds: {', '.join(accuracy)}")
     for i, points in enumerate(zip(*accuracy.values(), strict=True)):

@@ -115,7 +115,7 @@ def work(jobs: list[Job], options: argparse.Namespace) -> int:
                     num_run += 1
                     if not _attempt(job, options):
                         failed.add(job)
-        if num_run == 0 and len(failed) < len(left):
+        if num_run == 0 and not failed.issuperset(left):
             if not is_waiting:
                 print(f"waiting for {len(left)} runs that other workers are at", flush=True)
             is_waiting = True

@@ -1,7 +1,6 @@
 """What the scripts here share: strategies beside one another over several seeds, each run in its own folder."""
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from badge_jax.cli import run_interruptibly
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.evaluation import CurvePoint, Run, mean_curves
-from badge_jax.report import read_runs
+from badge_jax.report import read_runs, setting_name
 from badge_jax.runs import RunOptions, run
 
 
@@ -30,8 +29,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def setting_name(options: argparse.Namespace) -> str:
-    return re.sub(r"[^\w.-]+", "_", f"{options.dataset}_{options.model}_{options.batch_size}")
+def setting(options: argparse.Namespace) -> tuple[str, str, int]:
+    return options.dataset, options.model, options.batch_size
 
 
 def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]:
@@ -39,7 +38,7 @@ def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]
 
     Finished rounds are not run again, so the scripts share their runs and can be stopped and started at will.
     """
-    folder = options.runs / setting_name(options)
+    folder = options.runs / setting_name(*setting(options))
     jobs = {folder / f"{name}-seed{seed}": (name, seed) for seed in options.seeds for name in strategies}
     with tqdm(total=len(jobs) * (options.rounds + 1), unit="round", disable=None) as bar:
         for path, (strategy, seed) in jobs.items():
