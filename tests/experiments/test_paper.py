@@ -156,6 +156,30 @@ def test_a_worker_waits_for_the_last_run_and_takes_it_over(tmp_path, monkeypatch
     assert not claim.exists()
 
 
+def test_a_worker_with_failures_behind_it_waits_too(tmp_path, monkeypatch):
+    """Two runs fail, the third is another machine's: it is looked at once a wait, not without end."""
+    claim = tmp_path / "kropt-mlp-100" / "random-seed0" / "claim-1"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": "1"}))
+    looks = []
+
+    def fail(options, directory):
+        raise RuntimeError
+
+    def look(job):
+        looks.append(job)
+        assert len(looks) < 50, "it spins"
+        return False
+
+    def fall_silent(seconds):
+        os.utime(claim, (1, 1))
+
+    monkeypatch.setattr(paper, "run", fail)
+    monkeypatch.setattr(paper, "is_done", look)
+    monkeypatch.setattr(paper.time, "sleep", fall_silent)
+    assert paper.main(arguments(tmp_path, seeds=(0,))) == 1
+
+
 def test_an_error_file_from_a_slow_clock_is_not_tried_again_and_again(tmp_path, monkeypatch):
     ran = []
 
@@ -219,12 +243,13 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
 
     workers, output, num_killed = [start() for _ in range(num_workers)], "", 0
     for _ in range(num_kills):
-        time.sleep(rng.uniform(2.5, 7))
+        time.sleep(rng.uniform(1.5, 4))
         victim = rng.randrange(num_workers)
         workers[victim].send_signal(signal.SIGKILL)
         output += workers[victim].communicate()[0]
         num_killed += workers[victim].returncode == -signal.SIGKILL
         workers[victim] = start()
+    print(f"{num_killed} of {num_kills} kills met a worker at work")
     assert num_killed >= num_kills // 2, "the grid was done before enough workers were killed"
     for worker in workers:
         output += worker.communicate()[0]
@@ -234,14 +259,14 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
 
 
 def test_two_workers_killed_five_times(tmp_path):
-    assert paper.main(arguments(tmp_path / "undisturbed")) == 0
-    output = kill_at_random(tmp_path, 2, 5, arguments(tmp_path / "killed"), seed=0)
+    assert paper.main(arguments(tmp_path / "undisturbed", labels=2100)) == 0
+    output = kill_at_random(tmp_path, 2, 5, arguments(tmp_path / "killed", labels=2100), seed=0)
     check(tmp_path, output, 6)
 
 
 @pytest.mark.slow
 def test_three_workers_killed_thirty_times(tmp_path):
-    more = {"strategies": ("badge", "albl", "random", "coreset", "margin", "entropy"), "labels": 700}
+    more = {"strategies": ("badge", "albl", "random", "coreset", "margin", "entropy"), "labels": 2100}
     assert paper.main(arguments(tmp_path / "undisturbed", **more)) == 0
     output = kill_at_random(tmp_path, 3, 30, arguments(tmp_path / "killed", **more), seed=1)
     check(tmp_path, output, 12)
