@@ -1,16 +1,20 @@
-# make demo | test | test-all | lint | bench     (each makes .venv and installs what it needs, once)
-# make peers | data                              (PyTorch and others to compare with; TFDS and OpenML)
+# make demo | test | lint | bench     each makes .venv and installs what it needs, once
+# make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
+# make test-extras | test-all         the tests that need those; every test, slow ones too
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench peers data clean
+.PHONY: demo test test-extras test-all lint bench peers data clean
 
 demo: .venv/.demo
 	$(BIN)/python experiments/demo.py
 
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
+test-extras: .venv/.peers .venv/.data
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "extras and not slow"
 
 test-all: .venv/.peers .venv/.data
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

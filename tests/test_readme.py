@@ -29,6 +29,7 @@ def test_python_blocks_run(capsys):
     assert (logits.shape, features.shape) == ((2000, 3), (2000, 64))
 
 
+@pytest.mark.extras
 def test_from_torch_to_a_labeling_file(tmp_path, monkeypatch):
     """The block that saves tensors, then the command below it."""
     pytest.importorskip("torch", reason="wants PyTorch (group peers)")

@@ -120,6 +120,7 @@ def test_dtypes_and_probabilities(arrays):
         assert len(set(select(40, features=arrays["features"], probabilities=one_hot).tolist())) == 40
 
 
+@pytest.mark.extras
 def test_torch_tensors(arrays):
     torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
     tensors = {name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()}

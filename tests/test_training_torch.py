@@ -9,6 +9,7 @@ from badge_jax import make_optimizer, mlp
 from badge_jax.training import make_train_step
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (dependency group peers)")
+pytestmark = pytest.mark.extras
 
 
 def test_losses_follow_pytorch_for_200_steps():

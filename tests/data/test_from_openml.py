@@ -44,6 +44,7 @@ def write(tmp_path):
     openml.config.set_root_cache_directory(str(before))
 
 
+@pytest.mark.extras
 def test_numbers_categories_and_classes(write):
     write(901, HEADER + "1.5, green, yes\n-2, 'dark blue', no\n3, red, yes\n")
     table = from_openml.fetch(901)
@@ -55,6 +56,7 @@ def test_numbers_categories_and_classes(write):
     assert len(fetch_by_name("openml:901").labels) == 3
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     ("content", "target", "message"),
     [
@@ -76,6 +78,7 @@ def test_what_is_no_complete_classification_is_refused(write, content, target, m
     assert "wanted" in str(caught.value)
 
 
+@pytest.mark.extras
 def test_a_damaged_download_is_named(write):
     write(903, HEADER + "1, green, yes\n", checksum="0" * 32)
     with pytest.raises(EnvironmentFailure, match=r"dataset.arff does not have the checksum"):
@@ -88,6 +91,7 @@ def test_a_missing_package_is_named(monkeypatch):
         from_openml.fetch(6)
 
 
+@pytest.mark.extras
 def test_no_network_is_one_line(write, monkeypatch):
     import openml
 
@@ -103,6 +107,7 @@ def test_no_network_is_one_line(write, monkeypatch):
     assert "datasets fetch openml:6" in str(caught.value)
 
 
+@pytest.mark.extras
 def test_kropt_downloaded_and_from_the_rules_are_the_same(downloads):
     ours, theirs = kropt.generate(), kropt.canonical(from_openml.fetch(184))
     np.testing.assert_array_equal(ours.codes, theirs.codes)

@@ -34,6 +34,7 @@ def test_svhn_refuses_other_contents(tmp_path):
         from_tfds.read_svhn(tmp_path / "other.mat")
 
 
+@pytest.mark.extras
 def test_svhn_through_tfds_downloads(tmp_path):
     """In a process of its own, with a small training and test set where TFDS keeps its downloads."""
     pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets (extra data)")
@@ -73,8 +74,9 @@ def test_a_missing_package_is_named(monkeypatch):
         from_tfds.fetch("mnist")
 
 
+@pytest.mark.extras
 def test_no_network_is_told_at_once_where_there_is_no_download(tmp_path, monkeypatch):
-    pytest.importorskip("etils", reason="needs tensorflow-datasets (extra data)")
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets (extra data)")
     url = "https://example.invalid/images.gz"
     builder = SimpleNamespace(
         data_path=tmp_path / "set" / "1.0.0", url_infos={url: SimpleNamespace(checksum="0" * 64)}
@@ -89,6 +91,7 @@ def test_no_network_is_told_at_once_where_there_is_no_download(tmp_path, monkeyp
         from_tfds._check_network(builder, [url])
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     ("error", "message"),
     [

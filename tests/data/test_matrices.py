@@ -47,8 +47,12 @@ def test_versions_of_the_format(tmp_path):
         np.testing.assert_array_equal(open_matrix(tmp_path / "x.npy", "x").read(0, 4), VALUES)
 
 
-def test_arrays_of_other_libraries():
+def test_arrays_of_jax():
     assert matrix_of(jnp.asarray(VALUES), "x").shape == (4, 3)
+
+
+@pytest.mark.extras
+def test_tensors_of_pytorch():
     torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
     tensor = torch.tensor(VALUES, requires_grad=True)
     np.testing.assert_array_equal(matrix_of(tensor, "x").read(0, 4), VALUES)

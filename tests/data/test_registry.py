@@ -14,7 +14,13 @@ from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import cache_folder
 
-OFFLINE = [(name, source) for name, info in sorted(DATASETS.items()) for source in info.sources]
+OFFLINE = [
+    pytest.param(
+        (name, source), marks=[pytest.mark.extras] * (source != "generated"), id=f"{name} from {source}"
+    )
+    for name, info in sorted(DATASETS.items())
+    for source in info.sources
+]
 NOT_AT_HAND = {("svhn", "tfds"), ("random_rbf", "openml")}  # tested on small files of the same format
 
 
@@ -24,7 +30,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=OFFLINE, ids=lambda pair: f"{pair[0]} from {pair[1]}")
+@pytest.fixture(params=OFFLINE)
 def named(request):
     if request.param in NOT_AT_HAND:
         pytest.skip("its files are not kept beside the repository")
@@ -76,6 +82,7 @@ def test_loads_as_announced_and_is_kept(named, cache, monkeypatch):
 # loaded in the test above, once for this file
 
 
+@pytest.mark.extras
 def test_the_rules_of_poker_label_every_real_row(downloads):
     table = fetch("pokerhand")
     np.testing.assert_array_equal(poker.classify(table.codes, table.numbers), table.labels)
@@ -83,6 +90,7 @@ def test_the_rules_of_poker_label_every_real_row(downloads):
     assert np.bincount(table.labels).tolist() == counts
 
 
+@pytest.mark.extras
 def test_mnist_is_the_original(downloads, shared_data):
     """The same images and labels as in the four original files, though TFDS has an order of its own."""
     data = fetch("mnist")

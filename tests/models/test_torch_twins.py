@@ -14,6 +14,7 @@ import pytest
 from badge_jax import resnet18, vgg11
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (dependency group peers)")
+pytestmark = pytest.mark.extras
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import torch_twin  # noqa: E402
 
