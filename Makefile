@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test test-extras test-all lint bench peers data clean
 
 demo: .venv/.demo
-	$(BIN)/python experiments/demo.py
+	$(BIN)/python -m experiments.demo
 
 test: .venv/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
@@ -25,8 +25,8 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 bench: .venv/.peers
-	$(BIN)/python benchmarks/samplers.py
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python -m benchmarks.samplers
+	$(BIN)/python -m benchmarks.training
 
 peers: .venv/.peers
 

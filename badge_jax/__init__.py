@@ -4,14 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from badge_jax._version import __version__
-from badge_jax.gradients import binary_logistic_embedding, gradient_embedding, last_layer_gradients
+from badge_jax.embeddings import binary_logistic_embedding, gradient_embedding, last_layer_gradients
 from badge_jax.rows import Rows, dense_rows
 from badge_jax.samplers import k_center_greedy, k_dpp_swap, kmeans_plusplus, lazy_kmeans_plusplus
-from badge_jax.select import select
+from badge_jax.selection import select
 from badge_jax.strategies import STRATEGIES, Pool, Strategy
 
 if TYPE_CHECKING:
-    from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
+    from badge_jax.learner import ActiveLearner, LearnerState, make_active_learner
     from badge_jax.models import MODELS, Model, linear, linen_model, mlp, resnet18, standardized, vgg11
     from badge_jax.training import Fit, FitOptions, make_fit, make_optimizer, make_predict
 
@@ -51,7 +51,7 @@ __all__ = [
 
 _MODELS = ("MODELS", "Model", "linear", "linen_model", "mlp", "resnet18", "standardized", "vgg11")
 _LAZY = {
-    **dict.fromkeys(("ActiveLearner", "LearnerState", "make_active_learner"), "active_learning"),
+    **dict.fromkeys(("ActiveLearner", "LearnerState", "make_active_learner"), "learner"),
     **dict.fromkeys(_MODELS, "models"),
     **dict.fromkeys(("Fit", "FitOptions", "make_fit", "make_optimizer", "make_predict"), "training"),
 }

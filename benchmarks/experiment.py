@@ -1,8 +1,8 @@
 """The whole MNIST experiment: ours beside a twin in PyTorch and NumPy.
 
-    python benchmarks/experiment.py                    time: BADGE, one seed, five rounds
-    python benchmarks/experiment.py --peer CHECKOUT    the same, the twin's queries by the authors' init_centers
-    python benchmarks/experiment.py --accuracy         test accuracy of random, margin and BADGE, seeds 0–4
+    python -m benchmarks.experiment                    time: BADGE, one seed, five rounds
+    python -m benchmarks.experiment --peer CHECKOUT    the same, the twin's queries by the authors' init_centers
+    python -m benchmarks.experiment --accuracy         test accuracy of random, margin and BADGE, seeds 0–4
 
 The paper's protocol on MNIST: perceptron of 256, 100 random labels, batches of 1,000, everything trained from
 scratch each round until the accuracy counted during an epoch reaches 99 %. The twin trains with the PyTorch
@@ -15,7 +15,6 @@ come).
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,14 +27,12 @@ import torch
 from scipy import stats
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parent))
-import torch_twin
-from harness import RESULTS, device, versions
-from peers import load_init_centers, numpy_kmeans_plusplus
-
 from badge_jax import STRATEGIES, FitOptions, make_active_learner, make_optimizer, mlp, standardized
 from badge_jax.data import Dataset, load_dataset
 from badge_jax.training import make_num_correct
+from benchmarks import torch_twin
+from benchmarks.harness import RESULTS, device, versions
+from benchmarks.peers import load_init_centers, numpy_kmeans_plusplus
 
 HIDDEN, MINIBATCH, LEARNING_RATE, NUM_INITIAL, BATCH_SIZE = 256, 64, 1e-3, 100, 1000
 COMPARED = ("random", "margin", "badge")

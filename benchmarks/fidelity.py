@@ -1,6 +1,6 @@
 """Test accuracy on letter (OpenML 6) at 1,100 random labels: `make_fit` beside its PyTorch twin.
 
-    python benchmarks/fidelity.py letter.arff.gz [--seeds 10]    (PyTorch is in the dependency group "peers")
+    python -m benchmarks.fidelity letter.arff.gz [--seeds 10]    (PyTorch is in the dependency group "peers")
 
 The paper's perceptron (16–1024–26) and rule: Adam at 1e-4, gradients clipped elementwise to ±0.1, minibatches
 of 128, until the accuracy counted during an epoch reaches 99 %. For each seed both train on the same random
@@ -12,7 +12,6 @@ About eight minutes on 2 CPU cores for 10 seeds.
 import argparse
 import gzip
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -23,13 +22,11 @@ import torch
 from scipy import stats
 from scipy.io import arff
 
-sys.path.insert(0, str(Path(__file__).parent))
-import torch_twin
-from harness import RESULTS, device, versions
-
 from badge_jax import FitOptions, make_fit, make_optimizer, mlp
 from badge_jax.data.splits import random_split
 from badge_jax.training import make_num_correct
+from benchmarks import torch_twin
+from benchmarks.harness import RESULTS, device, versions
 
 HIDDEN, MINIBATCH, LEARNING_RATE, NUM_LABELED = 1024, 128, 1e-4, 1100
 

@@ -57,7 +57,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Times the contestants in turn and returns their records, the first contestant's first.
 
-    alone: script and arguments that make these contestants again, for a process that runs one of them alone
+    alone: arguments of Python that make these contestants again, for a process that runs one of them alone
     """
     if options.only_memory_of:
         _report_memory(contestants, options.only_memory_of)

@@ -1,7 +1,7 @@
 """A k-DPP's chain of swaps over gradient embeddings: `k_dpp_swap` against a NumPy chain, rank-one updates.
 
-    python benchmarks/k_dpp.py             n 50,000, c 10, d 256; k 100 and 1000
-    python benchmarks/k_dpp.py --quick     a fast look
+    python -m benchmarks.k_dpp             n 50,000, c 10, d 256; k 100 and 1000
+    python -m benchmarks.k_dpp --quick     a fast look
 
 Both take all max(50, ⌈5 k ln k⌉) steps, in float32, from a random set; k-means++ seeding, which BADGE uses in
 its place, is timed beside them. About five minutes on 2 CPU cores.
@@ -9,19 +9,15 @@ its place, is timed beside them. About five minutes on 2 CPU cores.
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from harness import Contestant, arguments, compare, publish
-from peers import numpy_k_dpp
-from pools import RECIPES, synthetic_pool
-
 from badge_jax import Rows, k_dpp_swap, lazy_kmeans_plusplus
+from benchmarks.harness import Contestant, arguments, compare, publish
+from benchmarks.peers import numpy_k_dpp
+from benchmarks.pools import RECIPES, synthetic_pool
 
 
 def contestants_for(rows: Rows, k: int, num_steps: int) -> list[Contestant]:
@@ -58,7 +54,7 @@ def main() -> None:
     for k in [options.k] if options.k else [100] if options.quick else [100, 1000]:
         rows = synthetic_pool(options.recipe, n, c, d)
         sizes = {"n": n, "c": c, "d": d, "k": k}
-        alone = [__file__, "--recipe", options.recipe]
+        alone = ["-m", "benchmarks.k_dpp", "--recipe", options.recipe]
         alone += [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
         num_steps = max(50, math.ceil(5 * k * math.log(k)))
         found = contestants_for(rows, k, num_steps)

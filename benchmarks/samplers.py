@@ -1,10 +1,10 @@
 """k-means++ seeding over gradient embeddings: `lazy_kmeans_plusplus` against all that does the same.
 
-    python benchmarks/samplers.py                    the named set below
-    python benchmarks/samplers.py --n 50000 --c 10 --d 512 --k 1000 --recipe confident
-    python benchmarks/samplers.py --mnist FOLDER     adds a network's embeddings of the real MNIST
-    python benchmarks/samplers.py --quick            a fast look
-    python benchmarks/samplers.py --curves           time against k and against n, with slopes, as a picture
+    python -m benchmarks.samplers                    the named set below
+    python -m benchmarks.samplers --n 50000 --c 10 --d 512 --k 1000 --recipe confident
+    python -m benchmarks.samplers --mnist FOLDER     adds a network's embeddings of the real MNIST
+    python -m benchmarks.samplers --quick            a fast look
+    python -m benchmarks.samplers --curves           time against k and against n, with slopes, as a picture
 
 Contestants, in turn in one process:
 
@@ -30,12 +30,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from harness import Contestant, arguments, compare, device, publish, versions
-from peers import load_init_centers, numpy_kmeans_plusplus
-from pools import RECIPES, mnist_pool, synthetic_pool
-
 from badge_jax import Rows, kmeans_plusplus, lazy_kmeans_plusplus
+from benchmarks.harness import Contestant, arguments, compare, device, publish, versions
+from benchmarks.peers import load_init_centers, numpy_kmeans_plusplus
+from benchmarks.pools import RECIPES, mnist_pool, synthetic_pool
 
 NAMED_SET = [  # recipe, n, c, d, k
     ("soft", 50_000, 10, 512, 1000),
@@ -227,7 +225,7 @@ def main() -> None:
         alone += ["--slow-picks", str(options.slow_picks), "--peer-picks", str(options.peer_picks)]
         alone += ["--peer", str(options.peer)] if options.peer else []
         found = contestants_for(rows, k, options)
-        records += compare(f"seeding, {recipe}", sizes, "pick", found, options, [__file__, *alone])
+        records += compare(f"seeding, {recipe}", sizes, "pick", found, options, ["-m", "benchmarks.samplers", *alone])
         publish("samplers", records, options)  # after each, so that a stopped run leaves what it has
 
 

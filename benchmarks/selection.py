@@ -1,7 +1,7 @@
 """`badge-jax select` as whole processes: a pool of 3.5 GB on disk under a budget of 1 GB, and a small one.
 
-    python benchmarks/selection.py FOLDER             makes the pools' files in FOLDER, unless they are there
-    python benchmarks/selection.py FOLDER --quick     a pool of a tenth, nothing written
+    python -m benchmarks.selection FOLDER             makes the pools' files in FOLDER, unless they are there
+    python -m benchmarks.selection FOLDER --quick     a pool of a tenth, nothing written
 
 The incremental seeder, for comparison, holds the large pool in memory (float32, 7 GB) and is timed on 20
 centres in the same run. Features are max(0, N(0, 1)), logits 2·N(0, 1).
@@ -20,10 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from harness import arguments, device, versions
-
 from badge_jax import Rows, gradient_embedding, kmeans_plusplus
+from benchmarks.harness import arguments, device, versions
 
 LARGE = {"n": 2_000_000, "c": 100, "d": 768, "k": 5000}
 SMALL = {"n": 50_000, "c": 10, "d": 512, "k": 1000}

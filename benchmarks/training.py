@@ -1,6 +1,6 @@
 """Minibatch steps of the paper's networks: `make_fit` against a PyTorch tensor loop.
 
-    python benchmarks/training.py [mlp-mnist mlp-letter vgg11 resnet18] [--quick] [--precision bfloat16]
+    python -m benchmarks.training [mlp-mnist mlp-letter vgg11 resnet18] [--quick] [--precision bfloat16]
 
 The perceptrons on the shapes of MNIST (5,000 labels) and letter (4,100), VGG-11 and ResNet-18 on that of
 CIFAR-10 (1,000), with random pixels and labels, so that no fit ends early; Adam with gradients clipped
@@ -11,18 +11,14 @@ autocast. About ten minutes on 2 CPU cores.
 """
 
 import argparse
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from harness import Contestant, arguments, compare, publish
-
 from badge_jax import MODELS, FitOptions, make_fit, make_optimizer, standardized
 from badge_jax.models import PRECISIONS
+from benchmarks.harness import Contestant, arguments, compare, publish
 
 MEAN, SD = 0.5, 0.25
 
@@ -67,7 +63,7 @@ def main() -> None:
             "classes": setting.num_classes,
             "minibatch": setting.minibatch,
         }
-        alone = [__file__, name, "--precision", options.precision, *(["--quick"] if options.quick else [])]
+        alone = ["-m", "benchmarks.training", name, "--precision", options.precision, *(["--quick"] if options.quick else [])]
         title = f"{name}, {options.precision}"
         records += compare(title, sizes, "step", contestants(setting, options), options, alone)
         publish("training", records, options)

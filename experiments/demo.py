@@ -1,6 +1,6 @@
 """Learning curves on the chess endgames: BADGE, margin and random, two seeds each.
 
-    make demo        (or: python experiments/demo.py)
+    make demo        (or: python -m experiments.demo)
 
 Trains the paper's perceptron on kropt (OpenML 184, rebuilt from the rules of chess) with 100 random labels
 and four queries of 1,000, at learning rate 1e-3, with which one-hot kropt fits in about 100 epochs. Prints
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from badge_jax.report import report
+from badge_jax.analysis import report
 from badge_jax.runs import RunOptions, run
 
 OUT = Path("runs/demo")

@@ -1,8 +1,8 @@
 """How diverse and uncertain batches are in gradient space: log det of their Gram matrix and mean norm
 (figures 2 and 24).
 
-    python experiments/diversity.py                                              letter, batches of 100
-    python experiments/diversity.py --dataset svhn --model resnet18 --batch-size 1000
+    python -m experiments.diversity                                              letter, batches of 100
+    python -m experiments.diversity --dataset svhn --model resnet18 --batch-size 1000
 
 Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
 kmeans_and_kdpp.py and gone on with after a stop. A gap in a curve of the log det is a batch with determinant 0
@@ -13,10 +13,9 @@ confidence to have determinant 0 in two batches of three, random by far the leas
 badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
 """
 
-from repeats import arguments, curves_of, execute, run_all, setting
-
-from badge_jax.plots import Panel, plot_panels
-from badge_jax.report import setting_name, setting_title
+from badge_jax.analysis._report import setting_name, setting_title
+from badge_jax.analysis.figures import Panel, plot_panels
+from experiments.repeats import arguments, curves_of, execute, run_all, setting
 
 STRATEGIES = ("badge", "badge_kdpp", "badge_kcenter", "confidence", "random")
 

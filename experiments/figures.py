@@ -1,7 +1,7 @@
 """The paper's figures from the runs of paper.py, numbered as there, and the report of the same runs.
 
-    python experiments/figures.py                                   runs/paper → runs/paper-figures
-    python experiments/figures.py --runs DIR --out DIR
+    python -m experiments.figures                                   runs/paper → runs/paper-figures
+    python -m experiments.figures --runs DIR --out DIR
 
 Figure 3 (six settings), 4 and 5 (penalty matrix, normalized errors), 6-12 (learning curves), 13-19 (the same,
 enlarged), 20-23 (by batch size and network), as PNG and PDF, and report.html with the tables behind them.
@@ -13,8 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.evaluation import (
+from badge_jax.analysis._report import csv_text, draw_groups, read_runs, report, setting_title
+from badge_jax.analysis.figures import Panel, in_order, plot_panels
+from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
     Run,
@@ -24,9 +25,8 @@ from badge_jax.evaluation import (
     setting_of,
     zoom_range,
 )
+from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
-from badge_jax.plots import Panel, in_order, plot_panels
-from badge_jax.report import csv_text, draw_groups, read_runs, report, setting_title
 
 FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)

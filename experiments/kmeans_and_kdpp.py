@@ -1,9 +1,9 @@
 """k-means++ seeding against a k-DPP in gradient space: accuracy and selection time (figures 1 and 25-31).
 
-    python experiments/kmeans_and_kdpp.py                                            figure 1, left; figure 25
-    python experiments/kmeans_and_kdpp.py --dataset kropt --batch-size 1000 --rounds 10       figure 28
-    python experiments/kmeans_and_kdpp.py --dataset mnist --batch-size 1000 --rounds 20       figure 30
-    python experiments/kmeans_and_kdpp.py --dataset svhn --model resnet18 --batch-size 1000   figures 1 and 29
+    python -m experiments.kmeans_and_kdpp                                            figure 1, left; figure 25
+    python -m experiments.kmeans_and_kdpp --dataset kropt --batch-size 1000 --rounds 10       figure 28
+    python -m experiments.kmeans_and_kdpp --dataset mnist --batch-size 1000 --rounds 20       figure 30
+    python -m experiments.kmeans_and_kdpp --dataset svhn --model resnet18 --batch-size 1000   figures 1 and 29
 
 Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
 diversity.py and gone on with after a stop.
@@ -13,10 +13,9 @@ overlap, at 92 to 93 % with 2,100 labels. Times of single queries mean little on
 themselves are timed by benchmarks/k_dpp.py.
 """
 
-from repeats import arguments, curves_of, execute, run_all, setting
-
-from badge_jax.plots import Panel, plot_panels
-from badge_jax.report import setting_name, setting_title
+from badge_jax.analysis._report import setting_name, setting_title
+from badge_jax.analysis.figures import Panel, plot_panels
+from experiments.repeats import arguments, curves_of, execute, run_all, setting
 
 STRATEGIES = ("badge", "badge_kdpp")
 

@@ -1,10 +1,10 @@
 """The paper's grid: 33 settings × 7 algorithms × 5 repeats, each run in a directory of its own.
 
-    python experiments/paper.py list
-    python experiments/paper.py run                                   everything, seed 0 first
-    python experiments/paper.py run --shard $SLURM_ARRAY_TASK_ID/64   one of 64 parts, counted from 0
-    python experiments/paper.py run --only dataset=letter,batch_size=1000 --max-labels 8100
-    python experiments/paper.py status
+    python -m experiments.paper list
+    python -m experiments.paper run                                   everything, seed 0 first
+    python -m experiments.paper run --shard $SLURM_ARRAY_TASK_ID/64   one of 64 parts, counted from 0
+    python -m experiments.paper run --only dataset=letter,batch_size=1000 --max-labels 8100
+    python -m experiments.paper status
 
 Any number of workers may share one folder of runs, on one machine or many: each claims a run before it works
 on it. A worker may be killed at any moment; the next one goes on where it stopped. A run that fails leaves
@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-from claims import claimed, is_claimed, now_at, remove_dead_claims
 
 from badge_jax.cli import keep_compiled_programs, run_interruptibly
 from badge_jax.data import DATASETS
 from badge_jax.data.splits import MAX_POOL
 from badge_jax.errors import DirectoryInUse, InputError
 from badge_jax.files import write_whole
-from badge_jax.run_directory import read_rounds
 from badge_jax.runs import RunOptions, run
+from badge_jax.runs.claims import claimed, is_claimed, now_at, remove_dead_claims
+from badge_jax.runs.directory import read_rounds
 
 STRATEGIES = ("badge", "albl", "coreset", "confidence", "margin", "entropy", "random")
 NETWORKS = {

@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from badge_jax.analysis._report import read_runs, setting_name
+from badge_jax.analysis.statistics import CurvePoint, Run, mean_curves
 from badge_jax.cli import run_interruptibly
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.evaluation import CurvePoint, Run, mean_curves
-from badge_jax.report import read_runs, setting_name
 from badge_jax.runs import RunOptions, run
 
 

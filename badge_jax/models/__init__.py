@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from badge_jax.models.interface import Model, Variables, linen_model, standardized
-from badge_jax.models.linear import linear
-from badge_jax.models.mlp import mlp
+from badge_jax.models._linear import linear
+from badge_jax.models._mlp import mlp
+from badge_jax.models.base import Model, Variables, linen_model, standardized
 from badge_jax.models.resnet import resnet18
 from badge_jax.models.vgg import vgg11
 

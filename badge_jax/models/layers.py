@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax.linen.initializers import Initializer, variance_scaling
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from badge_jax.models.base import Model, Variables, linen_model
 from badge_jax.models.convolution import convolve
-from badge_jax.models.interface import Model, Variables, linen_model
 
 torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform on ±1/√fan_in, PyTorch's default for the weights of linear and convolutional layers."""

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.interface import Model
+from badge_jax.models.base import Model
 from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense, torch_model
 
 

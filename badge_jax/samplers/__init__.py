@@ -1,8 +1,8 @@
 """Choose k of n rows. A sampler knows nothing of labels or networks."""
 
+from badge_jax.samplers._kmeans_plusplus import kmeans_plusplus
+from badge_jax.samplers._lazy_kmeans_plusplus import lazy_kmeans_plusplus
 from badge_jax.samplers.k_center import k_center_greedy
 from badge_jax.samplers.k_dpp import k_dpp_swap
-from badge_jax.samplers.kmeans_plusplus import kmeans_plusplus
-from badge_jax.samplers.lazy_kmeans_plusplus import lazy_kmeans_plusplus
 
 __all__ = ["k_center_greedy", "k_dpp_swap", "kmeans_plusplus", "lazy_kmeans_plusplus"]

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from badge_jax.rows import Centers, Rows, as_centers, squared_distances, squared_norms
-from badge_jax.samplers.kmeans_plusplus import draw_first
-from badge_jax.samplers.lazy_kmeans_plusplus import (
+from badge_jax.samplers._kmeans_plusplus import draw_first
+from badge_jax.samplers._lazy_kmeans_plusplus import (
     Extents,
     Plan,
     Proposals,

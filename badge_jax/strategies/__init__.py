@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from badge_jax.strategies.albl import albl
+from badge_jax.strategies._albl import albl
+from badge_jax.strategies.base import Pool, Strategy
 from badge_jax.strategies.diverse import badge, badge_kcenter, badge_kdpp, coreset
-from badge_jax.strategies.interface import Pool, Strategy
 from badge_jax.strategies.pointwise import confidence, entropy, margin, random
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from badge_jax.gradients import gradient_embedding
+from badge_jax.embeddings import gradient_embedding
 from badge_jax.rows import dense_rows, squared_norms
 from badge_jax.samplers import k_center_greedy, k_dpp_swap, lazy_kmeans_plusplus
+from badge_jax.samplers._kmeans_plusplus import check_first
 from badge_jax.samplers.k_dpp import check_num_steps
-from badge_jax.samplers.kmeans_plusplus import check_first
-from badge_jax.strategies.interface import Pool, Strategy, stateless
+from badge_jax.strategies.base import Pool, Strategy, stateless
 from badge_jax.strategies.pointwise import uniform
 
 

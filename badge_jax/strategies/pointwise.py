@@ -8,7 +8,7 @@ a saturated score would fill the batch with ties.
 import jax
 import jax.numpy as jnp
 
-from badge_jax.strategies.interface import Strategy, stateless
+from badge_jax.strategies.base import Strategy, stateless
 
 
 def confidence() -> Strategy:

@@ -3,8 +3,9 @@
 import json
 import sys
 
-import figures
 import numpy as np
+
+from experiments import figures
 
 
 def write_runs(folder, dataset, model, batch_size):

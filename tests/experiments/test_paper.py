@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import paper
 import pytest
 
-SCRIPT = Path(paper.__file__)
+from experiments import paper
+
+ROOT = Path(paper.__file__).resolve().parents[1]
 TIMINGS = ("fit_seconds", "query_seconds")
 
 
@@ -238,8 +239,8 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
     rng = random.Random(seed)
 
     def start():
-        command = [sys.executable, str(SCRIPT), *args]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = [sys.executable, "-m", "experiments.paper", *args]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
 
     workers, output, num_killed = [start() for _ in range(num_workers)], "", 0
     for _ in range(num_kills):
@@ -254,7 +255,7 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
     for worker in workers:
         output += worker.communicate()[0]
         assert worker.returncode == 0, output
-    assert subprocess.run([sys.executable, str(SCRIPT), *args], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "experiments.paper", *args], check=False, cwd=ROOT).returncode == 0
     return output
 
 

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import repeats
+
+from experiments import repeats
 
 FOLDER = Path(repeats.__file__).parent
 

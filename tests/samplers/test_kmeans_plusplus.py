@@ -14,8 +14,8 @@ from scipy import stats
 
 from badge_jax import Rows, dense_rows, kmeans_plusplus, lazy_kmeans_plusplus
 from badge_jax.rows import as_centers, squared_distances, squared_distances_to_row, squared_norms, take_rows
-from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
-from badge_jax.samplers.lazy_kmeans_plusplus import Plan
+from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
+from badge_jax.samplers._lazy_kmeans_plusplus import Plan
 
 # sizes so small that on six rows every path is taken: two tiles of the fold overlap, blocks are padded, batches
 # are rejected and broken off. FOLDING folds after every batch with a pick, PENDING never does, SKIPPING folds

@@ -9,7 +9,7 @@ from oracles import chi_square_p, k_center, kmeans_plusplus_law
 from badge_jax import Rows, lazy_kmeans_plusplus
 from badge_jax.rows import take_rows
 from badge_jax.samplers import streamed
-from badge_jax.samplers.lazy_kmeans_plusplus import Plan
+from badge_jax.samplers._lazy_kmeans_plusplus import Plan
 from badge_jax.samplers.streamed import (
     StreamedRows,
     distances_when_chosen,

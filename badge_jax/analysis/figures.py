@@ -9,7 +9,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from badge_jax.evaluation import CurvePoint, column_means
+from badge_jax.analysis.statistics import CurvePoint, column_means
 from badge_jax.files import write_whole
 
 matplotlib.use("Agg")

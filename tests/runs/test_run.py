@@ -19,8 +19,8 @@ from badge_jax import STRATEGIES, Strategy
 from badge_jax.data import DATASETS, DatasetInfo, Source
 from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.run_directory import read_queried
-from badge_jax.runs import RunOptions, resolve_options, run
+from badge_jax.runs._run import RunOptions, resolve_options, run
+from badge_jax.runs.directory import read_queried
 
 TIMINGS = ("fit_seconds", "query_seconds")
 OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
@@ -239,7 +239,7 @@ def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):
 def test_a_complete_run_is_not_run_again(tmp_path, monkeypatch):
     lines = run(OPTIONS, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("badge_jax.runs._remaining_rounds", None)
+    monkeypatch.setattr("badge_jax.runs._run._remaining_rounds", None)
     assert run(OPTIONS, tmp_path) == lines
     assert run(dataclasses.replace(OPTIONS, rounds=1), tmp_path) == lines
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -311,7 +311,7 @@ def test_a_diverged_network_is_named_by_strategies_that_do_not_look_at_it_too(tm
 def test_the_bandit_keeps_the_number_of_queries_it_was_started_for(tmp_path, monkeypatch):
     options = dataclasses.replace(OPTIONS, strategy="albl", variant="exp4p")
     with monkeypatch.context() as patch:
-        patch.setattr("badge_jax.runs.write_queried", lambda out, queried: (_ for _ in ()).throw(Killed))
+        patch.setattr("badge_jax.runs._run.write_queried", lambda out, queried: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(dataclasses.replace(options, rounds=2), tmp_path)
     run(options, tmp_path)

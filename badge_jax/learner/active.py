@@ -9,7 +9,7 @@ import optax
 
 from badge_jax.models import Model, Variables
 from badge_jax.strategies import Pool, Strategy
-from badge_jax.strategies.interface import State
+from badge_jax.strategies.base import State
 from badge_jax.training import Fit, FitOptions, make_fit, make_predict
 
 

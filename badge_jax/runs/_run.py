@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from badge_jax._version import __version__
-from badge_jax.active_learning import ActiveLearner, LearnerState, make_active_learner
 from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
 from badge_jax.data.table import ENCODINGS
+from badge_jax.embeddings import gradient_embedding
 from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
-from badge_jax.evaluation import Diversity, batch_diversity
-from badge_jax.gradients import gradient_embedding
+from badge_jax.learner import ActiveLearner, LearnerState, make_active_learner
 from badge_jax.models import MODELS, PRECISIONS, Model, standardized
 from badge_jax.rows import Rows
-from badge_jax.run_directory import Queried, open_run, read_config, read_queried, write_queried, write_rounds
-from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
+from badge_jax.runs.directory import Queried, open_run, read_config, read_queried, write_queried, write_rounds
+from badge_jax.runs.diversity import Diversity, batch_diversity
+from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
 from badge_jax.strategies import STRATEGIES
-from badge_jax.strategies.albl import VARIANTS
+from badge_jax.strategies._albl import VARIANTS
 from badge_jax.training import FitOptions, make_num_correct, make_optimizer, make_predict
 
 _STRATEGY_OPTIONS = {"first": FIRST_POINTS, "variant": VARIANTS, "num_steps": ()}  # what each may be

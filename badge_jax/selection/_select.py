@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax.data.matrices import Matrix, in_memory, matrix_of
+from badge_jax.embeddings import prediction_residuals
 from badge_jax.errors import InputError, unknown_name
-from badge_jax.gradients import prediction_residuals
 from badge_jax.rows import Rows
-from badge_jax.samplers.kmeans_plusplus import FIRST_POINTS
-from badge_jax.samplers.lazy_kmeans_plusplus import make_plan
+from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
+from badge_jax.samplers._lazy_kmeans_plusplus import make_plan
 from badge_jax.samplers.streamed import (
     StreamedRows,
     Watch,
@@ -30,6 +29,7 @@ from badge_jax.samplers.streamed import (
     tile_size,
     time_of_a_pass,
 )
+from badge_jax.selection.matrices import Matrix, in_memory, matrix_of
 from badge_jax.strategies.pointwise import highest, score, uniform
 
 _NEEDS = {  # what each strategy reads

@@ -39,9 +39,9 @@ from badge_jax.rows import (
     squared_norms,
     take_rows,
 )
+from badge_jax.samplers._kmeans_plusplus import check_first, draw_first
 from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.draw import default_tile
-from badge_jax.samplers.kmeans_plusplus import check_first, draw_first
 
 _PENDING_ENTRIES = 2**26  # floats kept of pending centres at most: 256 MiB
 

@@ -5,9 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-import claims
 import pytest
-from claims import STALE_AFTER, claimed, remove_dead_claims
+
+from badge_jax.runs import claims
+from badge_jax.runs.claims import STALE_AFTER, claimed, remove_dead_claims
 
 
 def names(directory):

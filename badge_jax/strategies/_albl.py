@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.samplers.checks import check_count
+from badge_jax.strategies.base import Pool, Strategy
 from badge_jax.strategies.diverse import coreset
-from badge_jax.strategies.interface import Pool, Strategy
 from badge_jax.strategies.pointwise import confidence
 
 VARIANTS = ("reference", "exp4p")

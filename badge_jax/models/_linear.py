@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.interface import Model, linen_model
+from badge_jax.models.base import Model, linen_model
 from badge_jax.models.layers import dense
 
 

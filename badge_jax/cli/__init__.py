@@ -17,10 +17,10 @@ import tyro
 from tqdm import tqdm
 
 from badge_jax.data import DATASETS, DatasetInfo, fetch, on_this_machine, resolve_source, where_kept
-from badge_jax.data.matrices import open_matrix, read_ids, read_vector
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import cache_folder, check_writable, write_whole
-from badge_jax.select import Inputs, Selection, SelectOptions, Task, forecast, make_task, run_task
+from badge_jax.selection._select import Inputs, Selection, SelectOptions, Task, forecast, make_task, run_task
+from badge_jax.selection.matrices import open_matrix, read_ids, read_vector
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Run:
     space."""
 
     def execute(self) -> None:
-        from badge_jax.runs import Line, RunOptions, run  # Flax and Optax, which `select` can do without
+        from badge_jax.runs._run import Line, RunOptions, run  # Flax and Optax, which `select` can do without
 
         options = RunOptions(**{name: getattr(self, name) for name in RunOptions.__dataclass_fields__})
         layout = "{desc} {n_fmt}/{total_fmt} rounds [{elapsed}{postfix}]"
@@ -164,7 +164,7 @@ class Report:
     """Folder of the report."""
 
     def execute(self) -> None:
-        from badge_jax.report import report
+        from badge_jax.analysis._report import report
 
         result = report(self.directories, self.out)
         print(result.table)

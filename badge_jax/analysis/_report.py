@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from badge_jax import html
-from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.evaluation import (
+from badge_jax.analysis import html
+from badge_jax.analysis.statistics import (
     Budget,
     Comparison,
     CurvePoint,
@@ -26,8 +25,9 @@ from badge_jax.evaluation import (
     setting_of,
     zoom_range,
 )
+from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
-from badge_jax.run_directory import MAY_DIFFER, read_config, read_rounds
+from badge_jax.runs.directory import MAY_DIFFER, read_config, read_rounds
 
 Curves = dict[Setting, list[CurvePoint]]
 _NOT_COMPARED = {*Setting._fields, "seed", "diagnostics", *MAY_DIFFER} - {"horizon"}  # may differ in a report
@@ -57,7 +57,7 @@ def report(directories: Sequence[Path], out: Path) -> Report:
     Raises InputError where there is no run to read, EnvironmentFailure without matplotlib.
     """
     try:
-        from badge_jax.plots import in_order
+        from badge_jax.analysis.figures import in_order
     except ImportError as error:
         raise EnvironmentFailure(f"pictures need matplotlib ({error}); install badge_jax[plots]") from None
     runs = read_runs(directories)
@@ -92,7 +92,7 @@ def setting_name(dataset: str, model: str, batch_size: int) -> str:
 
 def _draw_curves(curves: Curves, comparisons: list[Comparison], out: Path) -> dict[tuple, Path]:
     """Learning curves of every data set, network and batch size: that → the PNG file."""
-    from badge_jax.plots import plot_learning_curves
+    from badge_jax.analysis.figures import plot_learning_curves
 
     saturations = {comparison[:3]: comparison.saturation for comparison in comparisons}
     pictures = {}
@@ -132,7 +132,7 @@ def draw_groups(
 
     groups: title → comparisons
     """
-    from badge_jax.plots import plot_cdfs, plot_penalties
+    from badge_jax.analysis.figures import plot_cdfs, plot_penalties
 
     matrices = {f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()}
     cdfs = {title: {s: normalized_errors(some, s) for s in strategies} for title, some in groups.items()}

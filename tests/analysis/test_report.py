@@ -10,9 +10,9 @@ import matplotlib.image
 import pytest
 
 from badge_jax import STRATEGIES
+from badge_jax.analysis._report import read_runs, report
+from badge_jax.analysis.figures import STYLES
 from badge_jax.errors import InputError
-from badge_jax.plots import STYLES
-from badge_jax.report import read_runs, report
 
 
 def write_run(directory, strategy, seed, accuracies, batch_size=10):

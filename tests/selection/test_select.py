@@ -14,12 +14,12 @@ from oracles import badge_embedding, softmax
 
 from badge_jax import STRATEGIES, Pool, select
 from badge_jax.cli import main, num_bytes
-from badge_jax.data.matrices import open_matrix
 from badge_jax.errors import InputError
 from badge_jax.samplers import streamed
+from badge_jax.selection.matrices import open_matrix
 
 # the function hides the module of its name in the package
-select_module = sys.modules["badge_jax.select"]
+select_module = sys.modules["badge_jax.selection._select"]
 Inputs, SelectOptions = select_module.Inputs, select_module.SelectOptions
 
 N, C, D = 3000, 5, 12

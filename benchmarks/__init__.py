@@ -1,0 +1,1 @@
+"""What the package is measured against, each a script: ``python -m benchmarks.NAME``."""

@@ -1,0 +1,1 @@
+"""The paper's experiments, each a script: ``python -m experiments.NAME``."""
