@@ -225,7 +225,9 @@ def main() -> None:
         alone += ["--slow-picks", str(options.slow_picks), "--peer-picks", str(options.peer_picks)]
         alone += ["--peer", str(options.peer)] if options.peer else []
         found = contestants_for(rows, k, options)
-        records += compare(f"seeding, {recipe}", sizes, "pick", found, options, ["-m", "benchmarks.samplers", *alone])
+        records += compare(
+            f"seeding, {recipe}", sizes, "pick", found, options, ["-m", "benchmarks.samplers", *alone]
+        )
         publish("samplers", records, options)  # after each, so that a stopped run leaves what it has
 
 

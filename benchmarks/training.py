@@ -63,7 +63,14 @@ def main() -> None:
             "classes": setting.num_classes,
             "minibatch": setting.minibatch,
         }
-        alone = ["-m", "benchmarks.training", name, "--precision", options.precision, *(["--quick"] if options.quick else [])]
+        alone = [
+            "-m",
+            "benchmarks.training",
+            name,
+            "--precision",
+            options.precision,
+            *(["--quick"] if options.quick else []),
+        ]
         title = f"{name}, {options.precision}"
         records += compare(title, sizes, "step", contestants(setting, options), options, alone)
         publish("training", records, options)

@@ -13,7 +13,7 @@ confidence to have determinant 0 in two batches of three, random by far the leas
 badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
 """
 
-from badge_jax.analysis._report import setting_name, setting_title
+from badge_jax.analysis import setting_name, setting_title
 from badge_jax.analysis.figures import Panel, plot_panels
 from experiments.repeats import arguments, curves_of, execute, run_all, setting
 

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from badge_jax.analysis._report import csv_text, draw_groups, read_runs, report, setting_title
+from badge_jax.analysis import csv_text, draw_groups, read_runs, report, setting_title
 from badge_jax.analysis.figures import Panel, in_order, plot_panels
 from badge_jax.analysis.statistics import (
     Comparison,

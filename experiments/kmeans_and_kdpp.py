@@ -13,7 +13,7 @@ overlap, at 92 to 93 % with 2,100 labels. Times of single queries mean little on
 themselves are timed by benchmarks/k_dpp.py.
 """
 
-from badge_jax.analysis._report import setting_name, setting_title
+from badge_jax.analysis import setting_name, setting_title
 from badge_jax.analysis.figures import Panel, plot_panels
 from experiments.repeats import arguments, curves_of, execute, run_all, setting
 

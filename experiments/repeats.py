@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from badge_jax.analysis._report import read_runs, setting_name
+from badge_jax.analysis import read_runs, setting_name
 from badge_jax.analysis.statistics import CurvePoint, Run, mean_curves
 from badge_jax.cli import run_interruptibly
 from badge_jax.errors import EnvironmentFailure, InputError

@@ -13,14 +13,15 @@ import badge_jax
 PACKAGE = Path(badge_jax.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = [
-    ({"errors": "", "files": "", "rows": "", "_version": ""}, "what all else is built of"),
-    ({"embeddings": "", "samplers": "", "models": ""}, "choose k of n rows; last-layer gradients; networks"),
-    ({"strategies": "", "training": "", "data": ""}, "what to label next; the training loop; data sets by name"),
-    ({"learner": "", "selection": ""}, "the loop; the next batch from files"),
-    ({"runs": ""}, "experiments in folders"),
-    ({"analysis": ""}, "reads finished runs"),
-    ({"cli": ""}, "the command line"),
-    ({"__main__": "", "__init__": ""}, "the front door"),
+    (("errors", "_version"), "errors of one line"),
+    (("files", "rows", "pool", "names", "paper"), "what all else is made of"),
+    (("embeddings", "samplers", "models"), "last-layer gradients; choose k of n rows; networks"),
+    (("strategies", "training", "data"), "what to label next; the training loop; data sets by name"),
+    (("learner", "selection"), "fit, ask, tell; the next batch from files"),
+    (("runs",), "experiments in folders"),
+    (("analysis",), "statistics, tables and figures of finished runs"),
+    (("cli",), "the command line"),
+    (("__main__", "__init__"), "the front door"),
 ]
 LEVEL = {name: level for level, (names, _) in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -255,7 +255,10 @@ def kill_at_random(tmp_path, num_workers, num_kills, args, seed):
     for worker in workers:
         output += worker.communicate()[0]
         assert worker.returncode == 0, output
-    assert subprocess.run([sys.executable, "-m", "experiments.paper", *args], check=False, cwd=ROOT).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-m", "experiments.paper", *args], check=False, cwd=ROOT).returncode
+        == 0
+    )
     return output
 
 

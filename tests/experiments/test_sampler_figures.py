@@ -8,12 +8,12 @@ import pytest
 
 from experiments import repeats
 
-FOLDER = Path(repeats.__file__).parent
+ROOT = Path(repeats.__file__).resolve().parents[1]
 
 
 def script(name, *args):
-    command = [sys.executable, str(FOLDER / name), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", f"experiments.{name}", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 @pytest.mark.slow
@@ -32,10 +32,10 @@ def test_figures_from_shared_runs(tmp_path):
         1e-2,
     ]
     options += ["--runs", tmp_path / "runs", "--out", tmp_path / "out"]
-    done = script("kmeans_and_kdpp.py", *options)
+    done = script("kmeans_and_kdpp", *options)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "runs" / "kropt_mlp_30").iterdir())) == 4
-    done = script("diversity.py", *options)
+    done = script("diversity", *options)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "runs" / "kropt_mlp_30").iterdir())) == 10
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -46,7 +46,7 @@ def test_figures_from_shared_runs(tmp_path):
 
 
 def test_wrong_input_is_told_in_one_line(tmp_path):
-    done = script("diversity.py", "--dataset", "kropd", "--runs", tmp_path / "runs", "--out", tmp_path / "out")
+    done = script("diversity", "--dataset", "kropd", "--runs", tmp_path / "runs", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("unknown dataset 'kropd'; did you mean kropt?")
     assert "Traceback" not in done.stderr
