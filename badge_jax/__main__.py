@@ -1,3 +1,4 @@
 from badge_jax.cli import entry
 
-entry()
+if __name__ == "__main__":  # a worker of a sweep imports this module too
+    entry()

@@ -1,22 +1,22 @@
-"""The two ways in which a command can fail, each told to the user in one line."""
+"""The two ways in which a command can fail, each reported to the user in one line."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Wrong usage or input (exit code 2): the message says what was found and what would do."""
+    """Wrong usage or input (exit code 2). The message says what was found and what would do."""
 
 
 class EnvironmentFailure(RuntimeError):
-    """The surroundings do not allow it: disk, lock, network, a missing extra (exit code 1)."""
+    """The machine does not allow it: disk, lock, network, a missing extra (exit code 1)."""
 
 
 class DirectoryInUse(EnvironmentFailure):
     """Another process works in the directory."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Another library's error as one line: its type and the start of its message."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 

@@ -10,10 +10,15 @@ from badge_jax.errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path`` so that a reader, or a crash at any moment, sees all of it or none.
+    """Writes a file so that a reader, or a crash at any moment, sees all of it or none.
 
-    Raises OSError, naming ``path`` and leaving no temporary file, when the disk is full or the folder cannot be
-    written.
+    Args:
+        path: of the file.
+        content: its bytes.
+
+    Raises:
+        OSError: naming ``path``, when the disk is full or the folder cannot be written. No temporary file is
+            left.
     """
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
@@ -32,13 +37,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raises InputError unless a file could be written to ``path``, or would replace what is no plain file."""
+    """Checks that a file can be written, before the work that makes its content.
+
+    Raises:
+        InputError: if ``path`` cannot be written, or exists and is not a regular file.
+    """
     try:
         if path.exists() and not path.is_file():
-            found = "is a folder" if path.is_dir() else "is no plain file"
+            found = "is a folder" if path.is_dir() else "is not a regular file"
             raise InputError(f"{path} {found}; wanted the name of a file")
         if not path.parent.is_dir():
-            raise InputError(f"{path.parent} is no folder; wanted one that exists, to write {path.name} to")
+            raise InputError(f"{path.parent} is not a folder; wanted one that exists, to write {path.name} to")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

@@ -27,7 +27,15 @@ import torch
 from scipy import stats
 from tqdm import tqdm
 
-from badge_jax import STRATEGIES, FitOptions, make_active_learner, make_optimizer, mlp, standardized
+from badge_jax import (
+    STRATEGIES,
+    FitOptions,
+    LearnerState,
+    make_active_learner,
+    make_optimizer,
+    mlp,
+    standardized,
+)
 from badge_jax.data import Dataset, load_dataset
 from badge_jax.training import make_num_correct
 from benchmarks import torch_twin
@@ -49,27 +57,33 @@ def ours(dataset: Dataset, strategy: str, num_rounds: int) -> Callable[[int], di
     learner = make_active_learner(
         model, make_optimizer(LEARNING_RATE), STRATEGIES[strategy](), BATCH_SIZE, FitOptions(MINIBATCH)
     )
-    pool = jnp.asarray(dataset.inputs), jnp.asarray(dataset.labels)
+    inputs, labels = jnp.asarray(dataset.inputs), jnp.asarray(dataset.labels)
     test = jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_labels)
     key = jax.random.key(0)
-    state = learner.init(jnp.asarray(initial_labels(dataset, 0)), len(dataset.labels), num_rounds)
-    variables = jax.eval_shape(learner.fit, key, state, *pool).variables
-    fit = jax.jit(learner.fit).lower(key, state, *pool).compile()
-    query = jax.jit(learner.query).lower(key, state, variables, *pool).compile()
+
+    def begin(seed: int) -> LearnerState:
+        rows = initial_labels(dataset, seed)
+        state = learner.init(len(dataset.labels), num_rounds, NUM_INITIAL + num_rounds * BATCH_SIZE)
+        return learner.tell(state, rows, dataset.labels[rows])
+
+    state = begin(0)
+    variables = jax.eval_shape(learner.fit, key, state, inputs).variables
+    fit = jax.jit(learner.fit).lower(key, state, inputs).compile()
+    query = jax.jit(learner.query).lower(key, state, variables, inputs, labels).compile()
     num_correct = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
     compile_seconds = time.perf_counter() - start
 
     def experiment(seed: int) -> dict:
         key = jax.random.key(seed)
-        state = learner.init(jnp.asarray(initial_labels(dataset, seed)), len(dataset.labels), num_rounds)
+        state = begin(seed)
         seconds = {"fit": 0.0, "query": 0.0, "test": 0.0, "compile": compile_seconds}
         accuracies = []
         for number in range(num_rounds + 1):
-            trained = timed(seconds, "fit", fit, key, state, *pool)
+            trained = timed(seconds, "fit", fit, key, state, inputs)
             correct = timed(seconds, "test", num_correct, trained.variables, *test)
             accuracies.append(int(correct) / len(dataset.test_labels))
             if number < num_rounds:
-                _, state = timed(seconds, "query", query, key, state, trained.variables, *pool)
+                _, state = timed(seconds, "query", query, key, state, trained.variables, inputs, labels)
         return {"accuracies": accuracies, "seconds": seconds}
 
     return experiment

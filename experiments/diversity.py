@@ -4,8 +4,8 @@
     python -m experiments.diversity                                              letter, batches of 100
     python -m experiments.diversity --dataset svhn --model resnet18 --batch-size 1000
 
-Any data set and network that `badge-jax run` takes will do. Runs are kept in runs/samplers, shared with
-kmeans_and_kdpp.py and gone on with after a stop. A gap in a curve of the log det is a batch with determinant 0
+Works with any data set and network that `badge-jax run` takes. Runs are in runs/samplers, shared with
+kmeans_and_kdpp.py; the same command resumes them. A gap in a curve of the log det is a batch with determinant 0
 in one of the runs.
 
 letter, 20 rounds, seeds 0-4, five strategies: 33 minutes of training and selection on 2 CPU cores. Expect
@@ -13,18 +13,18 @@ confidence to have determinant 0 in two batches of three, random by far the leas
 badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
 """
 
-from badge_jax.analysis import setting_name, setting_title
-from badge_jax.analysis.figures import Panel, plot_panels
+from badge_jax.analysis import Panel, plot_panels
 from experiments.repeats import arguments, curves_of, execute, run_all, setting
 
 STRATEGIES = ("badge", "badge_kdpp", "badge_kcenter", "confidence", "random")
 
 
 def main() -> None:
+    """Runs what is missing and draws the figure."""
     options = arguments(__doc__.splitlines()[0]).parse_args()
     runs = run_all(options, STRATEGIES)
     options.out.mkdir(parents=True, exist_ok=True)
-    title = setting_title(*setting(options))
+    title = setting(options).title
     singular = {
         name: [r["gram_is_singular"] for run in runs if run.config["strategy"] == name for r in run.rounds[1:]]
         for name in STRATEGIES
@@ -41,7 +41,7 @@ def main() -> None:
             Panel(f"{title}: magnitude", "mean norm of the batch's embeddings", norms),
             Panel(f"{title}: accuracy", "test accuracy (%)", curves_of(runs), scale=100),
         ],
-        options.out / f"diversity_{setting_name(*setting(options))}",
+        options.out / f"diversity_{setting(options).slug}",
     )
     print(*paths, sep="\n")
 

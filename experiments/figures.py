@@ -13,84 +13,92 @@ import argparse
 import sys
 from pathlib import Path
 
-from badge_jax.analysis import csv_text, draw_groups, read_runs, report, setting_title
-from badge_jax.analysis.figures import Panel, in_order, plot_panels
-from badge_jax.analysis.statistics import (
+from badge_jax.analysis import (
     Comparison,
-    CurvePoint,
+    Curves,
+    Panel,
     Run,
-    Setting,
     compare,
+    csv_text,
+    in_order,
     mean_curves,
-    setting_of,
+    plot_groups,
+    plot_panels,
+    read_runs,
+    report,
     zoom_range,
 )
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
+from badge_jax.runs import Setting, setting_of
 
 FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
 )
 ZOOMED = {number + 7: dataset for number, dataset in FULL.items()}
-VARIED = (  # figure 3 is to show data sets, networks and batch sizes of all kinds
-    ("letter", "mlp", 1000),
-    ("mnist", "mlp", 1000),
-    ("kropt", "mlp", 100),
-    ("svhn", "resnet18", 1000),
-    ("cifar10", "vgg11", 10_000),
-    ("cifar10", "resnet18", 100),
+VARIED = (  # figure 3 shows data sets, networks and batch sizes of all kinds
+    Setting("letter", "mlp", 1000),
+    Setting("mnist", "mlp", 1000),
+    Setting("kropt", "mlp", 100),
+    Setting("svhn", "resnet18", 1000),
+    Setting("cifar10", "vgg11", 10_000),
+    Setting("cifar10", "resnet18", 100),
 )
 NETWORKS = {"mlp": "MLP", "resnet18": "ResNet-18", "vgg11": "VGG-11"}
-Curves = dict[Setting, list[CurvePoint]]
 
 
 def curve_figures(curves: Curves, comparisons: list[Comparison]) -> dict[int, list[Panel]]:
-    """Number → panels, none where there are no runs."""
-    by_head: dict[tuple, dict[str, list[CurvePoint]]] = {}
-    for setting, points in curves.items():
-        by_head.setdefault(setting[:3], {})[setting.strategy] = points
-    order = {head: (list(NETWORKS).index(head[1]) if head[1] in NETWORKS else 9, head[2]) for head in by_head}
+    """The panels of figures 3 and 6 to 19: number → panels, none if there are no runs."""
+    networks = list(NETWORKS)
+    settings = sorted(
+        curves, key=lambda s: (networks.index(s.model) if s.model in NETWORKS else 9, s.batch_size)
+    )
     full = {
-        head: Panel(setting_title(*head), "test accuracy (%)", by_head[head], scale=100) for head in by_head
+        setting: Panel(setting.title, "test accuracy (%)", points, scale=100)
+        for setting, points in curves.items()
     }
-    ranges = {c[:3]: zoom_range(by_head[c[:3]], c.saturation, c.batch_size) for c in comparisons}
-    zoomed = {head: full[head]._replace(labels=labels) for head, labels in ranges.items() if labels}
-    heads = sorted(by_head, key=order.__getitem__)
-    varied = [head for head in VARIED if head in by_head]
-    varied += [head for head in heads if head not in varied]
-    figures = {3: [zoomed.get(head, full[head]) for head in varied[:6]]}
+    ranges = {c.setting: zoom_range(curves[c.setting], c.saturation, c.setting.batch_size) for c in comparisons}
+    zoomed = {setting: full[setting]._replace(labels=labels) for setting, labels in ranges.items() if labels}
+    varied = [setting for setting in VARIED if setting in curves]
+    varied += [setting for setting in settings if setting not in varied]
+    figures = {3: [zoomed.get(setting, full[setting]) for setting in varied[:6]]}
     for numbers, panels in ((FULL, full), (ZOOMED, zoomed)):
         for number, dataset in numbers.items():
-            figures[number] = [panels[head] for head in heads if head[0] == dataset and head in panels]
+            figures[number] = [panels[s] for s in settings if s.dataset == dataset and s in panels]
     return figures
 
 
 def groups_of(comparisons: list[Comparison]) -> dict[tuple[int, int], dict[str, list[Comparison]]]:
     """Numbers of the figures of penalty matrices and of normalized errors → title → comparisons."""
     by_size = {
-        f"batches of {c.batch_size:,}": c.batch_size for c in sorted(comparisons, key=lambda c: c.batch_size)
+        f"batches of {size:,}": [c for c in comparisons if c.setting.batch_size == size]
+        for size in sorted({c.setting.batch_size for c in comparisons})
     }
-    by_network = {title: name for name, title in NETWORKS.items() if any(c.model == name for c in comparisons)}
+    by_network = {
+        title: [c for c in comparisons if c.setting.model == name] for name, title in NETWORKS.items()
+    }
     return {
         (4, 5): {"all settings": comparisons},
-        (20, 22): {title: [c for c in comparisons if c.batch_size == size] for title, size in by_size.items()},
-        (21, 23): {title: [c for c in comparisons if c.model == name] for title, name in by_network.items()},
+        (20, 22): by_size,
+        (21, 23): {title: group for title, group in by_network.items() if group},
     }
 
 
 def rounds_csv(runs: list[Run]) -> str:
-    """Every round of every run, but for the rows that were labeled."""
+    """Every round of every run, without the rows that were labeled."""
     numbers = ("num_labeled", "test_accuracy", "train_accuracy", "epochs", "fit_seconds", "query_seconds")
     rows = []
     for run in runs:
-        head = [*setting_of(run), run.config["seed"], run.config.get("learning_rate")]
+        config = run.config
+        head = [*setting_of(config), config["strategy"], config["seed"], config.get("learning_rate")]
         for line in run.rounds:
             values = [line.get(name) for name in numbers]
             rows.append([*head, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)])
-    return csv_text([*Setting._fields, "seed", "learning_rate", *numbers], rows)
+    return csv_text([*Setting._fields, "strategy", "seed", "learning_rate", *numbers], rows)
 
 
 def main() -> int:
+    """Draws the figures and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/paper")])
     parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
@@ -103,7 +111,7 @@ def main() -> int:
     runs = read_runs(options.runs)
     curves, comparisons = mean_curves(runs), compare(runs)
     compared = [comparison for comparison in comparisons if comparison.counts]
-    strategies = in_order(setting.strategy for setting in curves)
+    strategies = in_order(name for by_strategy in curves.values() for name in by_strategy)
 
     drawn: set[int] = set()
 
@@ -113,10 +121,10 @@ def main() -> int:
 
     for number, panels in curve_figures(curves, comparisons).items():
         if panels:
-            plot_panels(panels, stem(number))
+            plot_panels(panels, stem(number), strategies)
     for (penalty_number, cdf_number), groups in groups_of(compared).items():
         if compared:
-            draw_groups(groups, strategies, stem(penalty_number), stem(cdf_number))
+            plot_groups(groups, strategies, stem(penalty_number), stem(cdf_number))
     for number in range(3, 24):
         if number in drawn:
             print(options.out / f"figure_{number:02}.png")

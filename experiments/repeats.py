@@ -1,18 +1,13 @@
-"""What the scripts here share: strategies beside one another over several seeds, each run in its own folder."""
+"""What the scripts here share: several strategies over several seeds in one setting."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tqdm import tqdm
-
-from badge_jax.analysis import read_runs, setting_name
-from badge_jax.analysis.statistics import CurvePoint, Run, mean_curves
-from badge_jax.cli import run_interruptibly
-from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.runs import RunOptions, run
+from badge_jax import cli
+from badge_jax.analysis import CurvePoint, Run, mean_curves, read_runs
+from badge_jax.runs import Setting, folder_of, make_runs
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -29,58 +24,40 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def setting(options: argparse.Namespace) -> tuple[str, str, int]:
-    return options.dataset, options.model, options.batch_size
+def setting(options: argparse.Namespace) -> Setting:
+    """The setting that the command line names."""
+    return Setting(options.dataset, options.model, options.batch_size)
 
 
 def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]:
-    """What every strategy and seed left, after running what is missing, the first seed of all strategies first.
+    """The runs of every strategy and seed, made where they are missing, the first seed of all strategies first.
 
     Finished rounds are not run again, so the scripts share their runs and can be stopped and started at will.
     """
-    folder = options.runs / setting_name(*setting(options))
-    jobs = {folder / f"{name}-seed{seed}": (name, seed) for seed in options.seeds for name in strategies}
-    with tqdm(total=len(jobs) * (options.rounds + 1), unit="round", disable=None) as bar:
-        for path, (strategy, seed) in jobs.items():
-            bar.set_description(path.name)
-            run(
-                RunOptions(
-                    options.dataset,
-                    strategy,
-                    options.batch_size,
-                    options.rounds,
-                    model=options.model,
-                    seed=seed,
-                    learning_rate=options.learning_rate,
-                    diagnostics=True,
-                ),
-                path,
-                lambda line: bar.update() and None,
-            )
-    runs = read_runs(jobs)
-    return [found._replace(rounds=found.rounds[: options.rounds + 1]) for found in runs]
+    grid = {
+        "dataset": options.dataset,
+        "model": options.model,
+        "batch_size": options.batch_size,
+        "strategy": strategies,
+        "seeds": options.seeds,
+        "rounds": options.rounds,
+        "learning_rate": options.learning_rate,
+        "diagnostics": True,
+    }
+    runs = make_runs([grid])
+    cli.sweep_with_bar(runs, options.runs)
+    found = read_runs([options.runs / folder_of(run) for run in runs])
+    return [run._replace(rounds=run.rounds[: options.rounds + 1]) for run in found]
 
 
 def execute(main: Callable[[], None]) -> NoReturn:
     """Runs the script and exits: 2 for wrong input, 1 for trouble with the machine, 130 as soon as Ctrl-C is
-    pressed, each told in one line."""
-
-    def work() -> int:
-        try:
-            main()
-        except SystemExit as stop:  # of the option parser
-            return int(stop.code or 0)
-        except InputError as error:
-            print(error, file=sys.stderr)
-            return 2
-        except (EnvironmentFailure, OSError) as error:
-            print(f"{error}; the same command goes on", file=sys.stderr)
-            return 1
-        return 0
-
-    run_interruptibly(work, "interrupted; the same command goes on")
+    pressed, each reported in one line."""
+    message = "interrupted; the same command resumes"
+    cli.run_interruptibly(lambda: cli.execute(main, "experiment"), message)
 
 
 def curves_of(runs: Sequence[Run], quantity: str = "test_accuracy") -> dict[str, list[CurvePoint]]:
-    """Strategy → its mean curve."""
-    return {setting.strategy: points for setting, points in mean_curves(runs, quantity).items()}
+    """Strategy → its mean curve, of runs of one setting."""
+    (curves,) = mean_curves(runs, quantity).values()
+    return curves

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from own_code import MODULE
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -23,25 +24,42 @@ def _own_cache(tmp_path_factory):
 def shared_data() -> Path:
     """The raw data kept beside the repository for development."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("needs the raw data sets kept beside the repository for development")
+        pytest.skip("needs MNIST, CIFAR-10 and OpenML 6, 155, 184: see docs/data.md")
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
-def downloads(shared_data, tmp_path_factory):
-    """The download folders of TFDS and openml-python, filled from the raw data: no network is needed."""
+def downloads(request, tmp_path_factory):
+    """The download folders of TFDS and openml-python, tfds/ and openml/: those in $BADGE_JAX_TEST_DOWNLOADS, or
+    filled from the raw data. No network is needed for either."""
     for package in ("tensorflow_datasets", "openml"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package} (extra data)")
-    folder = tmp_path_factory.mktemp("downloads")
-    seed = shared_data.parent / "tools" / "seed_caches.py"
-    done = subprocess.run([sys.executable, seed, folder], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    if "BADGE_JAX_TEST_DOWNLOADS" in os.environ:
+        folder = Path(os.environ["BADGE_JAX_TEST_DOWNLOADS"])
+    else:
+        seed = request.getfixturevalue("shared_data").parent / "tools" / "seed_caches.py"
+        folder = tmp_path_factory.mktemp("downloads")
+        done = subprocess.run([sys.executable, seed, folder], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
     import openml
 
     os.environ["TFDS_DATA_DIR"] = str(folder / "tfds")
     openml.config.set_root_cache_directory(str(folder / "openml"))
     return folder
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """The current folder is one with a user's module, mine.py."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MODULE)
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    yield folder / "mine.py"
+    sys.modules.pop("mine", None)
+    sys.path[:] = [path for path in sys.path if path != str(folder)]
 
 
 @pytest.fixture

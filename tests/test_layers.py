@@ -1,9 +1,11 @@
 """An import points down the layers only, and the libraries stay in theirs.
 
-``LAYERS`` is the one table of layers: the drawing in docs/design.md is made from it (`python -m tests.test_layers`).
+``LAYERS`` is the one table of layers. The drawing in docs/design.md is made from it.
 """
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,15 @@ PACKAGE = Path(badge_jax.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = [
     (("errors", "_version"), "errors of one line"),
-    (("files", "rows", "pool", "names", "paper"), "what all else is made of"),
+    (("files", "rows", "pool", "names", "paper"), "shared basics"),
+    (("compiled",), "compilation cache"),
     (("embeddings", "samplers", "models"), "last-layer gradients; choose k of n rows; networks"),
     (("strategies", "training", "data"), "what to label next; the training loop; data sets by name"),
     (("learner", "selection"), "fit, ask, tell; the next batch from files"),
     (("runs",), "experiments in folders"),
     (("analysis",), "statistics, tables and figures of finished runs"),
     (("cli",), "the command line"),
-    (("__main__", "__init__"), "the front door"),
+    (("__main__", "__init__"), "entry points"),
 ]
 LEVEL = {name: level for level, (names, _) in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -63,6 +66,14 @@ def test_libraries_stay_in_their_layer():
             assert "matplotlib" not in libraries, f"{path} imports matplotlib"
         if part(path) != "models":
             assert "flax" not in libraries, f"{path} imports flax"
+
+
+def test_reading_finished_runs_loads_no_networks():
+    """Nor does choosing from files: Flax and Optax take a third of a second to load."""
+    modules = "badge_jax.analysis, badge_jax.selection, badge_jax.cli"
+    code = f"import sys, {modules}; print({{'flax', 'optax'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pools import random_rows
 
 from badge_jax import Rows, dense_rows
 from badge_jax.rows import (
@@ -9,20 +10,15 @@ from badge_jax.rows import (
     at_unit_scale,
     check_rows,
     inner_products,
+    mark_rows,
+    nearest_center,
+    nearest_place,
     squared_distances,
     squared_distances_to_row,
-    squared_norms,
-    take_rows,
+    tiles,
 )
 
 EPSILON = np.finfo(np.float32).eps
-
-
-def random_rows(n=7, c=3, d=5, seed=0):
-    rng = np.random.default_rng(seed)
-    return Rows(
-        jnp.asarray(rng.normal(size=(n, c)), jnp.float32), jnp.asarray(rng.normal(size=(n, d)), jnp.float32)
-    )
 
 
 def dense(rows):
@@ -40,11 +36,11 @@ def test_geometry_equals_that_of_the_dense_rows():
     scale = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :]
     bound = 16 * EPSILON * scale  # a few roundings for each of the 3 + 5 terms of a product of sums
     np.testing.assert_allclose(rows.to_dense(), x, rtol=EPSILON)
-    np.testing.assert_allclose(squared_norms(rows), (x**2).sum(1), rtol=16 * EPSILON)
+    np.testing.assert_allclose(rows.squared_norms, (x**2).sum(1), rtol=16 * EPSILON)
     assert (abs(inner_products(rows, others) - x @ y.T) < bound).all()
     exact = ((x[:, None] - y[None]) ** 2).sum(-1)
-    assert (abs(squared_distances(rows, squared_norms(rows), as_centers(others)) - exact) < bound).all()
-    to_row = squared_distances_to_row(rows, squared_norms(rows), jnp.int32(2))
+    assert (abs(squared_distances(rows, rows.squared_norms, as_centers(others)) - exact) < bound).all()
+    to_row = squared_distances_to_row(rows, rows.squared_norms, jnp.int32(2))
     assert (abs(to_row - ((x - x[2]) ** 2).sum(-1)) < bound_to(x, x[2])).all()
 
 
@@ -55,16 +51,63 @@ def test_dense_vectors_are_rows():
 
 def test_rows_are_a_pytree():
     rows = random_rows()
-    taken = jax.jit(take_rows)(rows, jnp.array([3, 0]))
+    taken = jax.jit(lambda rows, indices: rows[indices])(rows, jnp.array([3, 0]))
     np.testing.assert_array_equal(taken.left, rows.left[jnp.array([3, 0])])
     assert len(jax.tree.leaves(rows)) == 2
+
+
+def test_length_slices_and_norms():
+    rows = random_rows()
+    assert len(rows) == 7
+    np.testing.assert_array_equal(rows[2:4].right, rows.right[2:4])
+    np.testing.assert_allclose(rows.norms, np.linalg.norm(dense(rows), axis=1), rtol=1e-6)
+    tiny = Rows(rows.left * 1e-15, rows.right * 1e-15)
+    assert bool((tiny.squared_norms == 0).all()), "squares of 1e-30 underflow"
+    np.testing.assert_allclose(tiny.norms, rows.norms * 1e-30, rtol=1e-5)
+
+
+def test_a_single_index_is_refused():
+    for index in (3, jnp.int32(3)):
+        with pytest.raises(ValueError, match=r"wanted indices \[m\] or a slice"):
+            random_rows()[index]
+    with pytest.raises(TypeError):
+        list(random_rows())
+
+
+def test_marks_drop_what_stands_for_no_row():
+    indices = jnp.array([2, -1, 0])
+    assert mark_rows(4, indices).tolist() == [True, False, True, False]
+    assert mark_rows(4, indices, jnp.array([True, True, False])).tolist() == [False, False, True, False]
+    assert mark_rows(4, jnp.array([-1, 7])).tolist() == [False] * 4
+    assert jnp.zeros(4, bool).at[indices].set(True).tolist() == [True, False, True, True], (
+        "plain indexing wraps"
+    )
+
+
+def test_tiles_overlap_at_the_end():
+    assert tiles(10, 4) == [0, 4, 6]
+    assert tiles(8, 4) == [0, 4]
+    assert tiles(3, 4) == [0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8])
+def test_nearest_centre_by_blocks(count):
+    rows, centers = random_rows(20), as_centers(random_rows(8, seed=1))
+    squared = ((dense(rows)[:, None] - dense(random_rows(8, seed=1))[None, :count]) ** 2).sum(-1)
+    place = nearest_place(rows, rows.squared_norms, centers, jnp.int32(count), 2)
+    start = jnp.full(20, 3.0)
+    nearest = nearest_center(
+        rows, rows.squared_norms, lambda i: centers.block(i, 2), jnp.int32(count), 2, start
+    )
+    np.testing.assert_allclose(nearest, np.minimum(squared.min(1, initial=np.inf), 3), rtol=1e-5)
+    assert place.tolist() == (squared.argmin(1) if count else np.zeros(20)).tolist()
 
 
 @pytest.mark.parametrize("d", [1, 3, 64, 511, 512])
 def test_a_copy_is_at_distance_zero(d):
     rows = random_rows(50, 10, d)
-    copies = take_rows(rows, jnp.arange(200) % 50)
-    to_row = jax.jit(squared_distances_to_row)(copies, squared_norms(copies), jnp.int32(13))
+    copies = rows[jnp.arange(200) % 50]
+    to_row = jax.jit(squared_distances_to_row)(copies, copies.squared_norms, jnp.int32(13))
     assert (to_row[13::50] == 0).all()
     assert (to_row > 0).sum() == 200 - 4
 
@@ -78,7 +121,7 @@ def test_unit_scale_is_a_power_of_two_near_the_longest_row(left, right):
     assert (ratios == ratios[0, 0]).all()
     assert np.frexp(ratios[0, 0])[0] == 0.5, "not a power of two"
     exact = (dense(rows) ** 2).sum(1)
-    norms = np.asarray(squared_norms(scaled), np.float64)
+    norms = np.asarray(scaled.squared_norms, np.float64)
     np.testing.assert_allclose(norms / norms[0], exact / exact[0], rtol=16 * EPSILON)
     assert 1 / 16 < norms.max() < 3 * 5, "each factor has entries below 1, and its largest above 1/2"
 

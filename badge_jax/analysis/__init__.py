@@ -1,12 +1,66 @@
-"""From finished runs to statistics, tables, figures and a page."""
+"""From finished runs to statistics, tables, figures and a page. matplotlib is imported only to draw."""
 
-from badge_jax.analysis._report import (
-    csv_text,
-    draw_groups,
-    read_runs,
-    report,
-    setting_name,
-    setting_title,
+from badge_jax.analysis._report import Report, report
+from badge_jax.analysis.figures import (
+    Panel,
+    plot_cdfs,
+    plot_groups,
+    plot_learning_curves,
+    plot_panels,
+    plot_penalties,
 )
+from badge_jax.analysis.load import Run, load_rounds, read_runs
+from badge_jax.analysis.statistics import (
+    Budget,
+    Comparison,
+    CurvePoint,
+    Curves,
+    MissingRun,
+    beats,
+    budgets,
+    column_means,
+    compare,
+    mean_curves,
+    missing_runs,
+    normalized_errors,
+    penalty_matrix,
+    zoom_range,
+)
+from badge_jax.analysis.styles import Style, in_order, styles_of
+from badge_jax.analysis.tables import accuracy_table, cdf_csv, csv_text, penalty_csv, summary_csv
 
-__all__ = ["csv_text", "draw_groups", "read_runs", "report", "setting_name", "setting_title"]
+__all__ = [
+    "Budget",
+    "Comparison",
+    "CurvePoint",
+    "Curves",
+    "MissingRun",
+    "Panel",
+    "Report",
+    "Run",
+    "Style",
+    "accuracy_table",
+    "beats",
+    "budgets",
+    "cdf_csv",
+    "column_means",
+    "compare",
+    "csv_text",
+    "in_order",
+    "load_rounds",
+    "mean_curves",
+    "missing_runs",
+    "normalized_errors",
+    "penalty_csv",
+    "penalty_matrix",
+    "plot_cdfs",
+    "plot_groups",
+    "plot_learning_curves",
+    "plot_panels",
+    "plot_penalties",
+    "read_runs",
+    "report",
+    "styles_of",
+    "summary_csv",
+    "zoom_range",
+]

@@ -1,4 +1,4 @@
-"""A web page in one file: text, tables and pictures, nothing fetched from elsewhere."""
+"""A web page in one file: text, tables and pictures; nothing is loaded from elsewhere."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,15 @@ th:first-child, td:first-child { text-align: left; }
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """The whole page; ``parts`` are HTML."""
+    """The whole page.
+
+    Args:
+        title: Text, shown as the first heading too.
+        parts: HTML, in order.
+
+    Returns:
+        A complete HTML document.
+    """
     lines = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
@@ -30,19 +38,30 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def heading(text: str, level: int = 2) -> str:
+    """A heading of plain text; level 1 is the page's title."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 
 def bullets(items: Iterable[str]) -> str:
+    """A list of plain texts."""
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of cells; a cell is written as ``str`` writes it."""
+    """A table of plain texts.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, written as ``str`` writes them.
+
+    Returns:
+        HTML that scrolls sideways if it is wider than the page.
+    """
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     lines = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
@@ -50,6 +69,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def picture(path: Path, description: str) -> str:
-    """The PNG file, embedded."""
+    """A PNG file, embedded in the page, with a description for readers who cannot see it."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<p><img alt="{escape(description)}" src="data:image/png;base64,{data}"></p>'

@@ -2,6 +2,7 @@
 
 from badge_jax.data.registry import (
     DATASETS,
+    UNCACHED,
     Channels,
     Dataset,
     DatasetInfo,
@@ -16,6 +17,7 @@ from badge_jax.data.registry import (
 
 __all__ = [
     "DATASETS",
+    "UNCACHED",
     "Channels",
     "Dataset",
     "DatasetInfo",

@@ -1,7 +1,7 @@
-"""Data sets kept on disk once made, and memory-mapped from then on.
+"""A cache of data sets on disk. Arrays in the cache are memory-mapped.
 
-A folder a data set: one ``.npy`` a field, and ``index.json``, written last, with the other fields and the
-checksums.
+Each data set has a folder with one ``.npy`` file for each array and an ``index.json``, written last, with the
+other fields and the checksums.
 """
 
 import io
@@ -16,32 +16,39 @@ import numpy as np
 from badge_jax.data.table import Arrays, Table
 from badge_jax.files import cache_folder, write_whole
 
-_FORMAT = 3  # part of the folder's name: a change of format leaves old folders alone
+_FORMAT = 3  # part of the folder's name, so that a new format ignores old folders
 _KINDS: dict[str, type] = {"table": Table, "arrays": Arrays}
 _log = logging.getLogger("badge_jax")
 
 
 def cache_path(name: str) -> Path:
-    """The folder that ``name`` is kept in."""
+    """The cache folder of the data set ``name``; it need not exist."""
     return cache_folder() / f"{name}-v{_FORMAT}"
 
 
 def is_cached(name: str) -> bool:
-    """Whether the data set is on this machine."""
+    """Whether the data set ``name`` is in the cache on this machine."""
     return (cache_path(name) / "index.json").is_file()
 
 
 def cached(name: str, make: Callable[[], Table | Arrays]) -> Table | Arrays:
-    """What is kept under ``name``, its arrays memory-mapped, or else ``make()``, which is then kept.
+    """Reads the data set ``name`` from the cache, or makes it and adds it to the cache.
 
-    What is damaged is made again, with one logged line saying so. A cache folder that cannot be written costs
-    one logged line and nothing else.
+    A damaged entry is made again. If the cache cannot be written, the data set is returned all the same. Both
+    cases log one warning.
+
+    Args:
+        name: name of the data set, a part of the folder's name.
+        make: makes the data set if it is not in the cache.
+
+    Returns:
+        The `Table` or `Arrays`; from the cache, its arrays are memory-mapped.
     """
     folder = cache_path(name)
     if is_cached(name):
         try:
             return _read(folder)
-        except Exception as error:  # the files are ours: whatever fails to read them means damage
+        except Exception as error:  # we wrote these files: any error in reading them means damage
             problem = str(error) if isinstance(error, _DamageError) else f"not readable, {type(error).__name__}"
             _log.warning("cache folder %s is damaged (%s): making it again", folder, problem)
     made = make()
@@ -54,7 +61,7 @@ def cached(name: str, make: Callable[[], Table | Arrays]) -> Table | Arrays:
 
 
 class _DamageError(Exception):
-    pass
+    """A file in the cache has the wrong checksum."""
 
 
 def _write(folder: Path, made: Table | Arrays) -> None:
@@ -82,11 +89,11 @@ def _read(folder: Path) -> Table | Arrays:
             while block := file.read(1 << 22):
                 found = zlib.crc32(block, found)
         if found != checksum:
-            raise _DamageError(f"{path.name} does not have its checksum")
+            raise _DamageError(f"{path.name} has the wrong checksum")
         fields[field] = np.load(path, mmap_mode="r", allow_pickle=False)
     return _KINDS[index["kind"]](**fields)
 
 
 def _tuples(value: list | str | None) -> tuple | str | None:
-    """Lists, as JSON gives them, as the tuples they were."""
+    """Turns lists back into tuples, at every level: JSON has no tuples."""
     return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

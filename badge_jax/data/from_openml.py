@@ -13,11 +13,20 @@ from badge_jax.errors import EnvironmentFailure, InputError, one_line
 
 
 def fetch(identifier: int) -> Table:
-    """The set with this number, from openml-python's cache or else from openml.org.
+    """Loads the data set with this number from openml-python's cache, or else from openml.org.
 
-    Numeric columns are as they are; the categories of the others are numbered as in the file's header.
-    Raises InputError for a set that is no classification of complete rows of numbers and categories,
-    EnvironmentFailure when openml-python is not installed or cannot get the set.
+    Numeric columns are unchanged. Categories are numbered as in the header of the file.
+
+    Args:
+        identifier: OpenML's number of the data set.
+
+    Returns:
+        The `Table`.
+
+    Raises:
+        InputError: if OpenML has no such data set, its target is not a class, a value is missing, or a column
+            is neither numeric nor categorical.
+        EnvironmentFailure: if openml-python is not installed or cannot load the data set.
     """
     name = f"openml:{identifier}"
     with warnings.catch_warnings(action="ignore"):
@@ -25,11 +34,24 @@ def fetch(identifier: int) -> Table:
 
 
 def to_table(name: str, columns: Any, labels: Any) -> Table:
-    """A pandas DataFrame and the Series of its classes as a `Table`. Raises InputError for what is none."""
+    """Converts a pandas DataFrame of columns and the Series of its classes to a `Table`.
+
+    Args:
+        name: name of the data set, for error messages.
+        columns: DataFrame of numeric and categorical columns.
+        labels: Series of classes: categories, integers or text.
+
+    Returns:
+        The `Table`.
+
+    Raises:
+        InputError: if the labels are not classes, a value is missing, or a column is neither numeric nor
+            categorical.
+    """
     if not hasattr(labels, "cat"):
         if labels.dtype.kind not in "biuOUT":
             raise InputError(
-                f"{name} has a target of {labels.dtype}, not of classes; wanted a classification set"
+                f"{name} has a target of {labels.dtype}, not of classes; wanted a classification data set"
             )
         labels = labels.astype("category")
     _check_complete(name, "the class", labels)
@@ -62,18 +84,18 @@ def _fetch(name: str, identifier: int) -> Table:
         _check_download(name, dataset)
         target = dataset.default_target_attribute
         if not target or "," in target:
-            raise InputError(f"{name} names no single column as its class; wanted a classification set")
+            raise InputError(f"{name} names no single column as its class; wanted a classification data set")
         columns, labels, _, _ = dataset.get_data(target=target, dataset_format="dataframe")
     except (InputError, EnvironmentFailure):
         raise
-    except Exception as error:  # openml, requests and minio each raise their own
+    except Exception as error:  # openml, requests and minio raise errors of their own types
         if getattr(error, "code", None) == 111:
             raise InputError(
                 f"{name} is unknown to OpenML; wanted the number of one of its data sets"
             ) from None
         raise EnvironmentFailure(
-            f"{name} cannot be loaded ({one_line(error)}); with no network, run `badge-jax datasets fetch "
-            f"{name}` where there is one and copy the cache folder, or OpenML's "
+            f"{name} cannot be loaded ({one_line(error)}); without a network, run `badge-jax datasets fetch "
+            f"{name}` on a machine that has one and copy its cache folder, or OpenML's "
             f"({openml.config.get_cache_directory()})"
         ) from None
     return to_table(name, columns, labels)
@@ -91,7 +113,7 @@ def _import_openml() -> Any:
 
 
 def _check_download(name: str, dataset: Any) -> None:
-    """openml-python checks a file when it comes, not when it finds it in its cache."""
+    """Raises EnvironmentFailure if the file is damaged. openml-python checks downloads, but not its cache."""
     path = Path(dataset.data_file)
     if dataset.md5_checksum and hashlib.md5(path.read_bytes()).hexdigest() != dataset.md5_checksum:
         raise EnvironmentFailure(

@@ -1,10 +1,11 @@
-"""Images from TensorFlow Datasets, which is needed once: the arrays are then kept in the cache."""
+"""Images from TensorFlow Datasets (TFDS). It is needed once: our own cache then holds the arrays."""
 
 import contextlib
 import io
 import logging
 import os
 import socket
+import sys
 import urllib.parse
 import warnings
 from collections.abc import Iterator
@@ -20,9 +21,16 @@ DIGITS = tuple("0123456789")
 
 
 def fetch(name: str) -> Arrays:
-    """A TFDS set of images with the splits train and test, from its data folder or else downloaded.
+    """Loads an image data set with the splits train and test from TFDS' data folder, or else downloads it.
 
-    Raises EnvironmentFailure when TFDS is not installed or cannot get the set.
+    Args:
+        name: TFDS' name of the data set.
+
+    Returns:
+        The `Arrays`, with a test set.
+
+    Raises:
+        EnvironmentFailure: if TFDS is not installed or cannot load the data set.
     """
     with _tensorflow_datasets(name) as tfds:
         builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
@@ -37,8 +45,16 @@ def fetch(name: str) -> Arrays:
 
 
 def fetch_svhn() -> Arrays:
-    """SVHN's cropped digits, training and test set: TFDS' download without the 531,131 extra images, which it
-    would prepare too."""
+    """Loads the cropped digits of SVHN, training and test set, without the 531,131 extra images.
+
+    TFDS only downloads the two files here: it would prepare the extra images too.
+
+    Returns:
+        The `Arrays`, with a test set.
+
+    Raises:
+        EnvironmentFailure: if TFDS is not installed or cannot load the data set.
+    """
     with _tensorflow_datasets("svhn") as tfds:
         builder = tfds.builder("svhn_cropped", data_dir=os.environ.get("TFDS_DATA_DIR"))
         urls = {split: _url_of(builder, f"{split}_32x32.mat") for split in ("train", "test")}
@@ -52,11 +68,21 @@ def fetch_svhn() -> Arrays:
 
 
 def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images [n, 32, 32, 3] uint8 and labels [n] int32 of one of SVHN's .mat files, where 10 stands for 0.
+    """Reads one of SVHN's .mat files, in which the label 10 stands for the digit 0.
 
-    Source: Netzer et al., Reading Digits in Natural Images, 2011, format 2.
+    Args:
+        path: the .mat file.
+
+    Returns:
+        Images [n, 32, 32, 3] uint8 and labels [n] int32 in 0 … 9.
+
+    Raises:
+        EnvironmentFailure: if the file does not hold SVHN's cropped digits.
+
+    References:
+        Netzer et al., Reading Digits in Natural Images, 2011, format 2.
     """
-    from scipy.io import loadmat  # seldom needed, and slow to import
+    from scipy.io import loadmat  # rarely needed and slow to import
 
     arrays = loadmat(path)
     images, labels = np.moveaxis(arrays["X"], -1, 0), arrays["y"].ravel().astype(np.int32)
@@ -67,19 +93,21 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @contextlib.contextmanager
 def _tensorflow_datasets(name: str) -> Iterator[Any]:
-    """The module, quiet, its errors turned into one line."""
+    """The module tensorflow_datasets, without its output; its errors become EnvironmentFailure in one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.ExitStack() as quiet:
         quiet.enter_context(warnings.catch_warnings(action="ignore"))
         try:
-            import tensorflow as tf
-            import tensorflow_datasets as tfds
+            with _silent_stderr():
+                import tensorflow as tf
+                import tensorflow_datasets as tfds
+
+                tf.config.set_visible_devices([], "GPU")  # leaves the GPU to JAX
         except ImportError as error:
             raise EnvironmentFailure(
-                f"{name} is prepared once by tensorflow-datasets: it, or {error.name}, is not installed; "
-                "pip install 'badge_jax[data]'"
+                f"{name} needs tensorflow-datasets once, to prepare its files, and {error.name} is not "
+                "installed; pip install 'badge_jax[data]'"
             ) from None
-        tf.config.set_visible_devices([], "GPU")  # that is JAX's
         tfds.disable_progress_bar()
         for logger in (logging.getLogger("absl"), logging.getLogger("urllib3")):
             quiet.callback(logger.setLevel, logger.level)
@@ -90,21 +118,35 @@ def _tensorflow_datasets(name: str) -> Iterator[Any]:
             yield tfds
         except EnvironmentFailure:
             raise
-        except Exception as error:  # tfds, requests and tensorflow each raise their own
+        except Exception as error:  # tfds, requests and tensorflow raise errors of their own types
             if "Checksum" in type(error).__name__:
                 raise EnvironmentFailure(
                     f"{name}: a download does not have its checksum; remove it from {folder}/downloads and try "
                     "again"
                 ) from None
             raise EnvironmentFailure(
-                f"{name} cannot be loaded ({one_line(error)}); if {folder} holds half of it, remove that and "
-                f"try again; without a network, run `badge-jax datasets fetch {name}` elsewhere and copy its "
-                "folder in the cache"
+                f"{name} cannot be loaded ({one_line(error)}); if {folder} holds an incomplete copy, remove it "
+                f"and try again; without a network, run `badge-jax datasets fetch {name}` on a machine that "
+                "has one and copy its cache folder"
             ) from None
 
 
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Sends the process's own standard error to nowhere: TensorFlow's C++ part writes there as it starts."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+
+
 def _downloads(builder: Any) -> Path:
-    return Path(builder.data_path).parents[1] / "downloads"  # as download_and_prepare has it
+    return Path(builder.data_path).parents[1] / "downloads"  # where download_and_prepare puts them
 
 
 def _url_of(builder: Any, file: str) -> str:
@@ -112,7 +154,10 @@ def _url_of(builder: Any, file: str) -> str:
 
 
 def _check_network(builder: Any, urls: list[str]) -> None:
-    """Raises ConnectionError at once where TFDS would try for minutes: no network, and not downloaded yet."""
+    """Raises ConnectionError if a file is not downloaded yet and there is no network.
+
+    Without this check TFDS would retry for minutes.
+    """
     from tensorflow_datasets.core.download.resource import get_dl_fname
 
     for url in urls:

@@ -1,10 +1,12 @@
-"""OpenML 156 (RandomRBF_0_0) drawn again: MOA's RandomRBFGenerator on Java's random numbers.
+"""OpenML 156 (RandomRBF_0_0), generated again: MOA's RandomRBFGenerator with Java's random numbers.
 
-50 centroids, each with a place in the unit cube of 10 dimensions, a class of 5, a spread and a weight. An
-instance picks a centroid by weight and lies in a random direction from it, at a normal distance times the
-spread. Model and instances come from two generators of seed 1, so the million rows are always the same.
+There are 50 centroids. Each has a place in the unit cube of 10 dimensions, one of 5 classes, a spread and a
+weight. An instance picks a centroid by weight. It lies in a random direction from the centroid, at a distance
+of a normal deviate times the spread. Centroids and instances come from two generators with seed 1, so the
+million rows are always the same.
 
-Source: Bifet, Holmes, Kirkby and Pfahringer, MOA, JMLR 2010; the documentation of java.util.Random.
+References:
+    Bifet, Holmes, Kirkby and Pfahringer, MOA, JMLR 2010; the documentation of java.util.Random.
 """
 
 import math
@@ -23,7 +25,14 @@ _MULTIPLIER, _INCREMENT, _MASK = 0x5DEECE66D, 0xB, (1 << 48) - 1
 
 
 class Centroids(NamedTuple):
-    """places [50, 10], spreads [50] and weights [50] float64, classes [50] int32."""
+    """The 50 centroids.
+
+    Attributes:
+        places: [50, 10] float64, in the unit cube.
+        classes: [50] int32, in 0 … 4.
+        spreads: [50] float64.
+        weights: [50] float64, not normalised.
+    """
 
     places: np.ndarray
     classes: np.ndarray
@@ -32,7 +41,11 @@ class Centroids(NamedTuple):
 
 
 def generate() -> Table:
-    """The million rows, in the order of the stream."""
+    """Makes the million rows, in the order of MOA's stream.
+
+    Returns:
+        A `Table` with ten numeric columns.
+    """
     columns, labels = instances(NUM_ROWS)
     return Table(
         codes=np.zeros((NUM_ROWS, 0), np.int8),
@@ -44,12 +57,19 @@ def generate() -> Table:
 
 
 def instances(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``count`` rows: [count, 10] float64 and their classes [count] int32."""
+    """Makes the first ``count`` rows.
+
+    Args:
+        count: number of rows, at least 1.
+
+    Returns:
+        Rows [count, 10] float64 and their classes [count] int32.
+    """
     centroids = make_centroids()
-    # a row takes 11 numbers, and every other row pairs of them until one lies in the unit circle (mean 1.27)
+    # a row takes 11 numbers; every second row also takes pairs until one is in the unit circle (mean 1.27)
     numbers = _doubles(_SEED, int(count * (11 + 1.4)) + 1000)
     starts, gaussians = _walk(numbers, count)
-    # the first centroid at which the running sum of weights exceeds the draw
+    # the first centroid where the running sum of weights exceeds the draw
     totals = np.cumsum(centroids.weights)
     chosen = np.searchsorted(totals, numbers[starts] * totals[-1], side="right")
     directions = numbers[starts[:, None] + np.arange(1, NUM_COLUMNS + 1)] * 2 - 1
@@ -61,7 +81,7 @@ def instances(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_centroids() -> Centroids:
-    """The model, from a generator of its own."""
+    """Draws the centroids with their own generator, of seed 1."""
     draw = JavaRandom(_SEED)
     places, classes, spreads, weights = [], [], [], []
     for _ in range(_NUM_CENTROIDS):
@@ -73,34 +93,35 @@ def make_centroids() -> Centroids:
 
 
 class JavaRandom:
-    """java.util.Random: a linear congruential generator of 48 bits."""
+    """java.util.Random: a linear congruential generator with 48 bits of state."""
 
     def __init__(self, seed: int) -> None:
         self._state = (seed ^ _MULTIPLIER) & _MASK
 
     def next_bits(self, bits: int) -> int:
+        """The next ``bits`` random bits, from one step."""
         self._state = (self._state * _MULTIPLIER + _INCREMENT) & _MASK
         return self._state >> (48 - bits)
 
     def next_double(self) -> float:
-        """Uniform on [0, 1): 53 bits, from two steps."""
+        """Uniform on [0, 1), with 53 bits from two steps."""
         return ((self.next_bits(26) << 27) + self.next_bits(27)) / (1 << 53)
 
     def next_int(self, bound: int) -> int:
-        """Uniform on 0 … bound − 1, for a bound that is no power of two."""
+        """Uniform on 0 … bound − 1, for a bound that is not a power of two."""
         while True:
             bits = self.next_bits(31)
             value = bits % bound
-            if bits - value + (bound - 1) < 1 << 31:  # Java's int would overflow: drawn again
+            if bits - value + (bound - 1) < 1 << 31:  # where Java's int would overflow, draw again
                 return value
 
 
 def _doubles(seed: int, count: int) -> np.ndarray:
-    """The first ``count`` values of next_double, all at once: [count] float64."""
+    """The first ``count`` values of `JavaRandom.next_double`, computed together: [count] float64."""
     states = np.empty(2 * count, np.uint64)
     states[0] = (((seed ^ _MULTIPLIER) & _MASK) * _MULTIPLIER + _INCREMENT) & _MASK
-    # j steps at once are again multiplier and increment: the known part of the stream is doubled by them.
-    # Arithmetic modulo 2^64 is exact modulo 2^48
+    # j steps at once are one step with another multiplier and increment: each pass doubles the known part of
+    # the stream. Arithmetic modulo 2^64 is exact modulo 2^48
     multiplier, increment, known = _MULTIPLIER, _INCREMENT, 1
     while known < len(states):
         new = min(known, len(states) - known)
@@ -116,7 +137,7 @@ def _doubles(seed: int, count: int) -> np.ndarray:
 def _walk(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each row starts in the stream of ``numbers``, and its normal deviate: [count] each.
 
-    The deviates come in pairs by Marsaglia's polar method, the second of a pair kept for the next row.
+    Marsaglia's polar method gives two deviates at a time: the second one serves the next row.
     """
     pairs = numbers[:-1] * 2 - 1, numbers[1:] * 2 - 1
     squares = pairs[0] * pairs[0] + pairs[1] * pairs[1]
@@ -132,7 +153,7 @@ def _walk(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         starts.append(position)
         position += 1 + NUM_COLUMNS
     square = squares[accepted]
-    # math.log, like Java's, is right to the last bit where NumPy's may not be
+    # math.log is accurate to the last bit, like Java's; NumPy's may not be
     factors = np.array([math.sqrt(-2 * math.log(s) / s) for s in square.tolist()])
     gaussians = np.stack([pairs[0][accepted] * factors, pairs[1][accepted] * factors], axis=1).ravel()
     return np.array(starts[:count]), gaussians[:count]

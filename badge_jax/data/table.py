@@ -1,4 +1,4 @@
-"""What a source of data gives: a table of categorical and numeric columns, or arrays."""
+"""The two kinds of raw data: a table of categorical and numeric columns, or arrays."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,15 @@ ENCODINGS = ("onehot", "codes")
 
 
 class Table(NamedTuple):
-    """N labeled rows.
+    """N labeled rows of categorical and numeric columns.
 
-    codes:      [N, m] signed integers, the categorical columns, each one's categories numbered in the order of
-                the source file
-    categories: for each of them, the names of its categories
-    labels:     [N] int32, numbered as in ``classes``
-    classes:    the names of the classes
-    numbers:    [N, q] float32, the numeric columns; None for none
+    Attributes:
+        codes: [N, m] signed integers, the categorical columns. Each column's categories are numbered in the
+            order of the source file.
+        categories: for each categorical column, the names of its categories.
+        labels: [N] int32, places in ``classes``.
+        classes: the names of the classes.
+        numbers: [N, q] float32, the numeric columns; None if there are none.
     """
 
     codes: np.ndarray
@@ -26,13 +27,14 @@ class Table(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """N labeled rows of any shape, and a test set where the source comes with one.
+    """N labeled rows of any shape, and a test set if the source has one.
 
-    inputs:      [N, ...] float32, or uint8 for images [N, height, width, channels] as they are stored
-    labels:      [N] int32, numbered as in ``classes``
-    classes:     the names of the classes
-    test_inputs: [T, ...] like ``inputs``; None for none
-    test_labels: [T] int32; None for none
+    Attributes:
+        inputs: [N, ...] float32, or [N, height, width, channels] uint8 for images as they are stored.
+        labels: [N] int32, places in ``classes``.
+        classes: the names of the classes.
+        test_inputs: [T, ...] like ``inputs``; None if there is no test set.
+        test_labels: [T] int32; None if there is no test set.
     """
 
     inputs: np.ndarray
@@ -43,8 +45,16 @@ class Arrays(NamedTuple):
 
 
 def encode(table: Table, encoding: str, rows: np.ndarray) -> np.ndarray:
-    """These rows as network inputs, float32, numeric columns first and as they are: then the categorical ones,
-    "onehot" [rows, q + Σ categories] or "codes" [rows, q + m]."""
+    """Encodes rows of a table as network inputs: the numeric columns, unchanged, then the categorical columns.
+
+    Args:
+        table: the table.
+        encoding: "onehot", or "codes" for the numbers of the categories.
+        rows: [r] integers, the rows to encode.
+
+    Returns:
+        [r, q + total number of categories] float32 for "onehot", [r, q + m] float32 for "codes".
+    """
     numbers = [] if table.numbers is None else [table.numbers[rows]]
     codes = table.codes[rows]
     if encoding == "codes":

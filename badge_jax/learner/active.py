@@ -1,47 +1,129 @@
-"""The active learner: fit, then query, then label, round after round, as pure functions of arrays."""
+"""The active learner: fit, ask for labels, tell them, round after round, as pure functions of arrays."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from badge_jax.models import Model, Variables
-from badge_jax.strategies import Pool, Strategy
-from badge_jax.strategies.base import State
+from badge_jax.pool import Pool
+from badge_jax.rows import mark_rows
+from badge_jax.strategies import Strategy, check_needs
+from badge_jax.strategies.base import NEEDS, State
 from badge_jax.training import Fit, FitOptions, make_fit, make_predict
 
 
 class LearnerState(NamedTuple):
-    """What a learner carries from one round to the next.
+    """What a learner carries from one round to the next. The labels that it holds are those it was told.
 
-    round:       scalar int32, queries made so far
-    indices:     [capacity] int32, labeled rows in the order they were labeled; 0 after the first num_labeled
-    num_labeled: scalar int32
-    strategy:    the strategy's own state
+    Attributes:
+        round: scalar int32, batches asked for so far.
+        indices: [max_labels] int32, labeled rows in the order they were told; meaningless from num_labeled on.
+        num_labeled: scalar int32.
+        labels: [n] int32, −1 where not known.
+        excluded: [n] bool, rows that were told to have no label. They are not offered again.
+        strategy: the strategy's own state.
     """
 
     round: jax.Array
     indices: jax.Array
     num_labeled: jax.Array
+    labels: jax.Array
+    excluded: jax.Array
     strategy: State
 
 
+class InitLearner(Protocol):
+    def __call__(self, num_pool: int, num_rounds: int, max_labels: int) -> LearnerState:
+        """A state with nothing labeled yet.
+
+        Args:
+            num_pool: n, rows of the pool.
+            num_rounds: batches that will be asked for, as far as is known; for strategies whose law depends on
+                it.
+            max_labels: room for so many labeled rows.
+
+        Raises:
+            ValueError: if there is room for more labels than the pool has rows.
+        """
+        ...
+
+
+class FitLearner(Protocol):
+    def __call__(self, key: jax.Array, state: LearnerState, inputs: jax.Array) -> Fit:
+        """Trains from fresh weights on the labeled rows of ``inputs`` [n, ...]; at least one must be
+        labeled."""
+        ...
+
+
+class Ask(Protocol):
+    def __call__(
+        self, key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array
+    ) -> tuple[jax.Array, LearnerState]:
+        """Proposes the next rows to label. Nothing is labeled yet.
+
+        Returns:
+            rows: [k] int32, neither labeled nor excluded, in order of preference; −1 for the surplus where
+                fewer than k are left, or where the network's outputs give no law to draw from.
+            state: of the next round.
+        """
+        ...
+
+
+class Tell(Protocol):
+    def __call__(self, state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:
+        """Takes answers: all of what was asked or a part of it, in any order, also rows that were never asked.
+
+        A row that has a label already gets the new one (a correction). The label −1 says that the row cannot be
+        labeled: it loses the label that it has, and is not offered again. A row −1 stands for no row and is
+        skipped. Of a row told twice in one call the last answer counts.
+
+        Args:
+            state: the learner's.
+            rows: [m] int32, rows of the pool.
+            labels: [m] int32, their labels.
+
+        Raises:
+            ValueError: for shapes that do not fit, and, outside ``jit``, for rows beyond the pool and for more
+                labels than there is room for. Inside ``jit`` rows beyond the pool are skipped, and so are new
+                rows beyond the room.
+        """
+        ...
+
+
+class QueryLearner(Protocol):
+    def __call__(
+        self,
+        key: jax.Array,
+        state: LearnerState,
+        variables: Variables,
+        inputs: jax.Array,
+        labels: jax.Array,
+    ) -> tuple[jax.Array, LearnerState]:
+        """``ask``, then ``tell`` what ``labels`` [n] int32 says of the rows asked for: a simulation."""
+        ...
+
+
 class ActiveLearner(NamedTuple):
-    """Algorithm 1 of Ash et al., ICLR 2020, for any strategy, as three pure functions to jit, scan or vmap.
+    """Algorithm 1 of Ash et al., ICLR 2020, for any strategy, as pure functions to jit, scan or vmap.
 
-    init:  (initial [m] int32, num_pool, num_rounds) -> LearnerState, with room for every round's batch
-    fit:   (key, state, inputs [n, ...], labels [n] int32) -> Fit, from fresh weights
-    query: (key, state, variables, inputs, labels) -> (indices [k] int32, LearnerState); the batch is labeled in
-           the state returned. The strategy sees −1 for every label that is not in the labeled set.
+    ``key`` is the run's one key: each round folds its own number in, so a run resumes from a state alone.
 
-    ``key`` is the run's one key: each round folds its own number in, so a run can be resumed from a state.
+    Attributes:
+        init: see `InitLearner`.
+        fit: see `FitLearner`.
+        ask: see `Ask`.
+        tell: see `Tell`.
+        query: see `QueryLearner`.
     """
 
-    init: Callable[[jax.Array, int, int], LearnerState]
-    fit: Callable[[jax.Array, LearnerState, jax.Array, jax.Array], Fit]
-    query: Callable[..., tuple[jax.Array, LearnerState]]
+    init: InitLearner
+    fit: FitLearner
+    ask: Ask
+    tell: Tell
+    query: QueryLearner
 
 
 def make_active_learner(
@@ -51,39 +133,156 @@ def make_active_learner(
     batch_size: int,
     options: FitOptions = FitOptions(),
 ) -> ActiveLearner:
-    """The learner that labels ``batch_size`` more rows each round, by ``strategy``."""
+    """The learner that asks for ``batch_size`` rows a round, chosen by ``strategy``.
+
+    Args:
+        model: the network.
+        optimizer: such as `make_optimizer` gives.
+        strategy: how to choose. It may need the logits, features and labels of the pool, and the head where the
+            model has one.
+        batch_size: k, rows asked for at a time.
+        options: minibatch size and when a fit ends.
+
+    Returns:
+        An `ActiveLearner`.
+
+    Raises:
+        ValueError: for a batch size below 1, and for a strategy whose needs are unknown, or that the model does
+            not give.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import STRATEGIES, make_active_learner, make_optimizer, mlp
+        >>> x = jax.random.normal(jax.random.key(1), (200, 4))
+        >>> learner = make_active_learner(mlp(2, hidden=8), make_optimizer(1e-2), STRATEGIES["margin"](), 10)
+        >>> state = learner.init(num_pool=200, num_rounds=1, max_labels=30)
+        >>> state = learner.tell(state, jnp.arange(20), jnp.arange(20) % 2)
+        >>> variables = learner.fit(jax.random.key(0), state, x).variables
+        >>> rows, state = learner.ask(jax.random.key(0), state, variables, x)
+        >>> state = learner.tell(state, rows[:6], jnp.array([0, 1, 1, -1, 0, 1]))  # one cannot be labeled
+        >>> int(state.num_labeled)
+        25
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; wanted at least 1")
+    unknown = [need for need in strategy.needs if need not in NEEDS]
+    if unknown:
+        raise ValueError(f"the strategy needs {unknown[0]!r}; wanted some of {', '.join(NEEDS)}")
+    lacking = [need for need in strategy.needs if need in ("representation", "samples")]
+    lacking += ["head"] if "head" in strategy.needs and model.head is None else []
+    if lacking:
+        raise ValueError(f"the strategy needs pool.{lacking[0]}, which this model does not give")
     fit_labeled = make_fit(model, optimizer, options)
     predict = make_predict(model)
 
-    def init(initial: jax.Array, num_pool: int, num_rounds: int) -> LearnerState:
-        num_initial = initial.shape[0]
-        if num_initial + num_rounds * batch_size > num_pool:
-            raise ValueError(
-                f"{num_initial} initial labels and {num_rounds} rounds of {batch_size} ask for "
-                f"{num_initial + num_rounds * batch_size} labels; the pool has {num_pool}"
-            )
-        indices = jnp.pad(initial.astype(jnp.int32), (0, num_rounds * batch_size))
-        strategy_state = strategy.init(num_pool, num_rounds)
-        return LearnerState(jnp.int32(0), indices, jnp.int32(num_initial), strategy_state)
+    def init(num_pool: int, num_rounds: int, max_labels: int) -> LearnerState:
+        if max_labels > num_pool:
+            raise ValueError(f"max_labels is {max_labels}, but the pool has {num_pool} rows")
+        return LearnerState(
+            jnp.int32(0),
+            jnp.zeros(max_labels, jnp.int32),
+            jnp.int32(0),
+            jnp.full(num_pool, -1, jnp.int32),
+            jnp.zeros(num_pool, bool),
+            jax.tree.map(jnp.asarray, strategy.init(num_pool, num_rounds)),
+        )
 
-    def fit(key: jax.Array, state: LearnerState, inputs: jax.Array, labels: jax.Array) -> Fit:
-        return fit_labeled(_round_keys(key, state).fit, inputs, labels, state.indices, state.num_labeled)
+    def fit(key: jax.Array, state: LearnerState, inputs: jax.Array) -> Fit:
+        return fit_labeled(_round_keys(key, state).fit, inputs, state.labels, state.indices, state.num_labeled)
+
+    def ask(
+        key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array
+    ) -> tuple[jax.Array, LearnerState]:
+        outputs = predict(variables, inputs)
+        labeled = state.labels >= 0
+        head = model.head(variables) if "head" in strategy.needs and model.head is not None else None
+        available = ~labeled & ~state.excluded
+        logits, features = (
+            part if need in strategy.needs else None
+            for need, part in (("logits", outputs.logits), ("features", outputs.features))
+        )
+        pool = Pool(logits, features, state.labels, labeled, available, head)  # type: ignore[arg-type]
+        check_needs("the strategy", strategy.needs, pool)
+        rows, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
+        return rows, state._replace(round=state.round + 1, strategy=strategy_state)
 
     def query(
         key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array, labels: jax.Array
     ) -> tuple[jax.Array, LearnerState]:
-        outputs = predict(variables, inputs)
-        labeled = _labeled_mask(state, inputs.shape[0])
-        pool = Pool(outputs.logits, outputs.features, jnp.where(labeled, labels, -1), labeled, ~labeled)
-        batch, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
-        return batch, LearnerState(
-            state.round + 1,
-            jax.lax.dynamic_update_slice(state.indices, batch, (state.num_labeled,)),
-            state.num_labeled + batch_size,
-            strategy_state,
-        )
+        rows, state = ask(key, state, variables, inputs)
+        return rows, tell(state, rows, labels[rows])  # a row −1 reads the last label, and is skipped
 
-    return ActiveLearner(init, fit, query)
+    return ActiveLearner(init, fit, ask, tell, query)
+
+
+def tell(state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:
+    """See `Tell`."""
+    for name, array in (("rows", rows), ("labels", labels)):
+        if not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer):
+            raise ValueError(f"{name} are {jnp.asarray(array).dtype}; wanted integers")
+    _check_range(state, rows, labels)
+    rows, labels = jnp.asarray(rows, jnp.int32), jnp.asarray(labels, jnp.int32)
+    if rows.ndim != 1 or rows.shape != labels.shape:
+        raise ValueError(f"rows have shape {rows.shape} and labels {labels.shape}; wanted [m] and [m]")
+    _check_answers(state, rows, labels)
+    n, room = state.labels.shape[0], state.indices.shape[0]
+    # of a row told twice the last answer counts; what counts for nothing becomes row −1
+    is_row = (rows >= 0) & (rows < n)
+    rows = jnp.where(is_row & _is_last(rows, n), rows, -1)
+
+    was_labeled = state.labels >= 0
+    is_new = (rows >= 0) & (labels >= 0) & ~was_labeled[rows]
+    # a row that loses its label leaves the list; the others keep their order
+    lost = mark_rows(n, rows, labels < 0) & was_labeled
+    is_kept = (jnp.arange(room) < state.num_labeled) & ~lost[state.indices]
+    order = jnp.argsort(~is_kept, stable=True)
+    num_kept = jnp.sum(is_kept, dtype=jnp.int32)
+    place = num_kept + jnp.cumsum(is_new) - 1
+    fits = ~is_new | (place < room)
+    rows = jnp.where(fits, rows, -1)
+    is_new = is_new & fits
+    indices = state.indices[order].at[jnp.where(is_new, place, room)].set(rows, mode="drop")
+    num_labeled = num_kept + jnp.sum(is_new, dtype=jnp.int32)
+    return state._replace(
+        indices=jnp.where(jnp.arange(room) < num_labeled, indices, 0),
+        num_labeled=num_labeled,
+        labels=state.labels.at[jnp.where(rows >= 0, rows, n)].set(jnp.maximum(labels, -1), mode="drop"),
+        excluded=(state.excluded | mark_rows(n, rows, labels < 0)) & ~mark_rows(n, rows, labels >= 0),
+    )
+
+
+def _is_last(rows: jax.Array, n: int) -> jax.Array:
+    """Whether no later entry is the same row: [m] bool."""
+    place = jnp.arange(rows.shape[0])
+    latest = jnp.zeros(n, place.dtype).at[jnp.where(rows >= 0, rows, n)].max(place, mode="drop")
+    return latest[rows] == place
+
+
+def _check_range(state: LearnerState, rows: jax.Array, labels: jax.Array) -> None:
+    """Outside ``jit`` raises ValueError for rows beyond the pool and for what no label can be, before a cast to
+    int32 could make another number of it."""
+    if any(isinstance(array, jax.core.Tracer) for array in (rows, labels)):
+        return
+    n = state.labels.shape[0]
+    for row in (np.asarray(rows).max(initial=-1), np.asarray(rows).min(initial=0)):
+        if not -1 <= int(row) < n:
+            raise ValueError(f"row {int(row)} is not in the pool of {n} rows")
+    for label in (np.asarray(labels).max(initial=-1), np.asarray(labels).min(initial=0)):
+        if not -1 <= int(label) < 2**31:
+            raise ValueError(f"label {int(label)} was given; wanted 0 to 2**31 − 1, or −1 for no label")
+
+
+def _check_answers(state: LearnerState, rows: jax.Array, labels: jax.Array) -> None:
+    """Outside ``jit`` raises ValueError for rows beyond the pool, and for more labels than there is room
+    for."""
+    if any(isinstance(array, jax.core.Tracer) for array in (*state[:5], rows, labels)):
+        return
+    room = len(state.indices)
+    known = np.asarray(state.labels).copy()
+    for_rows = np.asarray(rows) >= 0
+    known[np.asarray(rows)[for_rows]] = np.asarray(labels)[for_rows]
+    if (num_labeled := int((known >= 0).sum())) > room:
+        raise ValueError(f"{num_labeled} rows would be labeled; the learner was made for {room} at most")
 
 
 class _RoundKeys(NamedTuple):
@@ -94,9 +293,3 @@ class _RoundKeys(NamedTuple):
 def _round_keys(key: jax.Array, state: LearnerState) -> _RoundKeys:
     """A round's keys. The one for the fit does not depend on the strategy: rivals start from equal weights."""
     return _RoundKeys(*jax.random.split(jax.random.fold_in(key, state.round)))
-
-
-def _labeled_mask(state: LearnerState, num_pool: int) -> jax.Array:
-    is_filled = jnp.arange(len(state.indices)) < state.num_labeled
-    # entries past the count point outside the pool, where the scatter drops them
-    return jnp.zeros(num_pool, bool).at[jnp.where(is_filled, state.indices, num_pool)].set(True, mode="drop")

@@ -1,4 +1,4 @@
-"""Networks, each a `Model` of two pure functions."""
+"""Networks. Each is a `Model`: two pure functions."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from badge_jax.models._linear import linear
 from badge_jax.models._mlp import mlp
-from badge_jax.models.base import Model, Variables, linen_model, standardized
+from badge_jax.models.base import Head, Model, Variables, linen_model, standardized
 from badge_jax.models.resnet import resnet18
 from badge_jax.models.vgg import vgg11
 
@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[..., Model]] = {"mlp": mlp, "resnet18": resnet18, "vg
 __all__ = [
     "MODELS",
     "PRECISIONS",
+    "Head",
     "Model",
     "Variables",
     "linear",

@@ -9,7 +9,7 @@ from badge_jax.models.layers import dense
 
 
 class LinearClassifier(nn.Module):
-    """Features are the flattened inputs themselves."""
+    """One linear layer with bias; the features are the flattened inputs."""
 
     num_classes: int
 
@@ -20,5 +20,22 @@ class LinearClassifier(nn.Module):
 
 
 def linear(num_classes: int) -> Model:
-    """Multinomial logistic regression as a `Model`: one linear layer, with bias, on the flattened inputs."""
-    return linen_model(LinearClassifier(num_classes))
+    """Multinomial logistic regression: one linear layer with bias, whose features are the flattened inputs.
+
+    Args:
+        num_classes: number of classes c.
+
+    Returns:
+        A `Model` for inputs [b, ...] with logits [b, c] and features [b, d], float32; d is the number of
+        entries of an input.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import linear
+        >>> model, x = linear(3), jnp.ones((5, 2, 2))
+        >>> variables = model.init(jax.random.key(0), x)
+        >>> logits, features, _ = model.apply(variables, x, mask=None, train=False)
+        >>> logits.shape, features.shape
+        ((5, 3), (5, 4))
+    """
+    return linen_model(LinearClassifier(num_classes), output="output")

@@ -23,9 +23,27 @@ class MLP(nn.Module):
 
 
 def mlp(num_classes: int, *, hidden: int = 256, dtype: jnp.dtype = jnp.float32) -> Model:
-    """The paper's two-layer perceptron as a `Model`, with PyTorch's default initial law.
+    """The paper's two-layer perceptron, initialised like PyTorch's linear layers.
 
-    hidden: 256 for images, 1024 for the OpenML sets (Ash et al., ICLR 2020, section 4)
-    dtype:  of the hidden layer's arithmetic; all else is float32
+    Args:
+        num_classes: number of classes c.
+        hidden: hidden units d; the paper uses 256 for images and 1024 for the OpenML data sets.
+        dtype: dtype of the hidden layer's arithmetic; the rest is float32.
+
+    Returns:
+        A `Model` for inputs [b, ...] with logits [b, c] and features [b, d], float32. The features are the
+        outputs of the ReLU. The output layer has no bias.
+
+    References:
+        Ash et al., ICLR 2020, section 4.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import mlp
+        >>> model, x = mlp(3, hidden=8), jnp.ones((5, 4))
+        >>> variables = model.init(jax.random.key(0), x)
+        >>> logits, features, _ = model.apply(variables, x, mask=None, train=False)
+        >>> logits.shape, features.shape
+        ((5, 3), (5, 8))
     """
-    return linen_model(MLP(num_classes, hidden, dtype))
+    return linen_model(MLP(num_classes, hidden, dtype), output="Dense_1")

@@ -1,10 +1,10 @@
-"""Convolutions of 3 × 3 that keep pace with PyTorch's on a CPU.
+"""3 × 3 convolutions that are as fast as PyTorch's on a CPU.
 
-XLA's CPU backend is slow at some of them: the gradient in the kernel is taken as a convolution with a window as
-large as the image, up to ten times slower than the arithmetic allows; images of 2 × 2 pixels find no fast path
-at all (eighty times slower), and those of 32 × 32 half the speed. Written as matrix products of patches, a few
-thousand pixels at a time so that they stay in the cache, all run at about the speed of a matrix product. Other
-platforms use XLA's own convolutions.
+XLA's CPU backend is slow at some of them. It computes the gradient with respect to the kernel as a convolution
+with a window as large as the image: up to ten times slower than the arithmetic allows. It has no fast path for
+images of 2 × 2 pixels (eighty times slower) and reaches half the speed on images of 32 × 32. Here these are
+matrix products of patches, a few thousand pixels at a time so that they fit the cache. They run at about the
+speed of a matrix product. Other platforms use XLA's own convolutions.
 """
 
 from functools import partial
@@ -13,14 +13,22 @@ import jax
 import jax.numpy as jnp
 
 _PIXELS_AT_A_TIME = 2048
-_FEW_PIXELS, _MANY_PIXELS = 9, 32 * 32  # between them XLA's own is as fast, and compiles sooner
+_FEW_PIXELS, _MANY_PIXELS = 9, 32 * 32  # between these, XLA's own is as fast and compiles faster
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Cross-correlation of x [b, h, w, i] with kernel [3, 3, i, o], padded by one pixel of zeros on every side:
-    [b, ⌈h/stride⌉, ⌈w/stride⌉, o]."""
+    """Cross-correlation with a 3 × 3 kernel; the image is padded with one pixel of zeros on every side.
+
+    Args:
+        x: [b, h, w, i] float.
+        kernel: [3, 3, i, o] float.
+        stride: step of the kernel, in pixels.
+
+    Returns:
+        [b, ⌈h/stride⌉, ⌈w/stride⌉, o] float.
+    """
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     if _FEW_PIXELS < height * width < _MANY_PIXELS:
         return _xla_convolve(x, kernel, stride)
@@ -40,7 +48,7 @@ def _backward(
     stride: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    if stride == 1:  # the transpose is the convolution with the kernel turned round
+    if stride == 1:  # the transpose is the convolution with the rotated kernel
         x_gradient = convolve(gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3), 1)
     else:
         (x_gradient,) = jax.vjp(lambda x: _xla_convolve(x, kernel, stride), x)[1](gradient)
@@ -87,14 +95,14 @@ def _kernel_gradient_by_patches(x: jax.Array, gradient: jax.Array, stride: int) 
 
 
 def _blocks(x: jax.Array, num_pixels: int) -> jax.Array:
-    """[b, ...] as [blocks, images, ...], with about as many images in a block as there is cache for."""
+    """x [b, ...] as [blocks, images, ...], with about as many images in a block as fit the cache."""
     most = max(1, _PIXELS_AT_A_TIME // num_pixels)
     images = next(size for size in range(min(most, x.shape[0]), 0, -1) if x.shape[0] % size == 0)
     return x.reshape(-1, images, *x.shape[1:])
 
 
 def _patches(x: jax.Array, stride: int, height: int, width: int) -> jax.Array:
-    """What each pixel of the output sees: [b · height · width, 9 · channels]."""
+    """The 3 × 3 patch of the input for each output pixel: [b · height · width, 9 · channels]."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
     parts = [padded[:, i : i + rows : stride, j : j + columns : stride] for i in range(3) for j in range(3)]

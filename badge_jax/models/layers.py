@@ -1,4 +1,4 @@
-"""Layers with PyTorch's conventions: its initial law and its batch normalisation."""
+"""Layers with PyTorch's conventions: its default initialisation and its batch normalisation."""
 
 import math
 
@@ -16,7 +16,7 @@ torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_bias_init(fan_in: int) -> Initializer:
-    """Uniform on ±1/√fan_in, PyTorch's default for their biases."""
+    """Uniform on ±1/√fan_in, PyTorch's default for the biases of linear and convolutional layers."""
     limit = 1 / math.sqrt(fan_in)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -33,7 +33,18 @@ def dense(
     dtype: jnp.dtype = jnp.float32,
     name: str | None = None,
 ) -> jax.Array:
-    """A linear layer of the module that calls this: x [b, i] → [b, num_out], its arithmetic in ``dtype``."""
+    """A linear layer inside the module that calls this, with PyTorch's default initialisation.
+
+    Args:
+        x: [b, i] float.
+        num_out: number of outputs.
+        use_bias: whether to add a bias.
+        dtype: dtype of the arithmetic.
+        name: name of the layer in the tree of parameters; None: Flax's default.
+
+    Returns:
+        [b, num_out] of ``dtype``.
+    """
     layer = nn.Dense(
         num_out,
         use_bias,
@@ -46,11 +57,17 @@ def dense(
 
 
 def torch_model(module: nn.Module) -> Model:
-    """A `Model` of the layers below whose weights follow PyTorch's default law: kernels, and biases beside a
-    kernel, uniform on ±1/√fan_in.
+    """A `Model` made of the layers below, with PyTorch's default initialisation.
 
-    All come from one draw. With an initializer of its own for every layer, the drawing would take longer to
-    compile than the network: 15 s or more for ResNet-18.
+    Each kernel, and the bias of the same layer, is uniform on ±1/√fan_in. All weights come from one draw: with
+    one initializer for each layer, the initialisation would take longer to compile than the network, 15 s or
+    more for ResNet-18.
+
+    Args:
+        module: as in `linen_model`.
+
+    Returns:
+        The `Model`.
     """
 
     def init(key: jax.Array, x: jax.Array) -> Variables:
@@ -64,18 +81,24 @@ def torch_model(module: nn.Module) -> Model:
             if path in limits:
                 variables[path] = limits[path] * numbers[start : start + leaf.size].reshape(leaf.shape)
                 start += leaf.size
-            else:  # of BatchNorm
+            else:  # BatchNorm's
                 variables[path] = jnp.full(leaf.shape, 1.0 if path[-1] in ("scale", "var") else 0.0)
         return unflatten_dict(variables)
 
-    return linen_model(module)._replace(init=init)
+    return linen_model(module, output="output")._replace(init=init)
 
 
 class Convolution(nn.Module):
-    """x [b, h, w, i] → [b, ⌈h/stride⌉, ⌈w/stride⌉, num_out], zeros beyond the border.
+    """Convolution of x [b, h, w, i] with zero padding: [b, ⌈h/stride⌉, ⌈w/stride⌉, num_out].
 
-    size: 3 or 1, the side of the kernel
     Its weights start at zero: `torch_model` draws them.
+
+    Attributes:
+        num_out: output channels.
+        size: side of the kernel in pixels, 3 or 1.
+        stride: step of the kernel, in pixels.
+        use_bias: whether to add a bias.
+        dtype: dtype of the arithmetic.
     """
 
     num_out: int
@@ -100,27 +123,30 @@ class Convolution(nn.Module):
 
 
 def _limits(params: dict) -> dict:
-    """1/√fan_in for every kernel, and for every bias beside one, in the tree of the parameters."""
+    """1/√fan_in for every kernel and the bias of the same layer, as a tree like that of the parameters."""
     if "kernel" in params:
         return dict.fromkeys(params, 1 / math.sqrt(math.prod(params["kernel"].shape[:-1])))
     return {name: _limits(part) for name, part in params.items() if isinstance(part, dict)}
 
 
 def check_images(name: str, x: jax.Array, smallest: int) -> None:
-    """Raises ValueError unless x is [b, h, w, channels] with h and w at least ``smallest``."""
+    """Raises ValueError if x is not [b, h, w, channels] with h and w at least ``smallest`` pixels."""
     if x.ndim != 4 or min(x.shape[1:3]) < smallest:
         raise ValueError(
-            f"{name} is for images [height, width, channels] of at least {smallest} × {smallest} pixels; these "
-            f"inputs have the shape {x.shape[1:]}"
+            f"{name} is for images [height, width, channels] of at least {smallest} × {smallest} pixels; found "
+            f"inputs of shape {x.shape[1:]}"
         )
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation of x [b, h, w, c] over the images where ``mask`` [b] is True.
 
-    As PyTorch's: ε = 1e-5; running averages move by 0.1 towards the batch's mean and unbiased variance and are
-    what evaluation uses. Statistics are float32 whatever the dtype of x. (Flax's keeps the biased variance.)
-    Source: Ioffe and Szegedy, ICML 2015.
+    It follows PyTorch: ε = 1e-5; the running averages move by 0.1 towards the batch's mean and unbiased
+    variance (Flax uses the biased variance), and evaluation uses the running averages. Statistics are float32
+    for every dtype of x.
+
+    References:
+        Ioffe and Szegedy, ICML 2015.
     """
 
     @nn.compact
@@ -146,14 +172,14 @@ class BatchNorm(nn.Module):
 
 
 def _moments(x: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean and biased variance [c] over the pixels of the images counted, float32, and the number of pixels."""
+    """Mean and biased variance, [c] float32, over the pixels where ``mask`` [b] is True, and their number."""
     x = x.astype(jnp.float32)
     b, h, w, _ = x.shape
     kept = jnp.ones((b, 1), bool) if mask is None else mask[:, None]
     count = jnp.sum(kept) * (h * w)
 
     def average(values: jax.Array) -> jax.Array:
-        of_images = jnp.sum(values, axis=(1, 2))  # first within images: one read, whatever the mask
+        of_images = jnp.sum(values, axis=(1, 2))  # first within each image: one read of x for every mask
         return jnp.sum(jnp.where(kept, of_images, 0.0), axis=0) / count
 
     mean = average(x)

@@ -9,7 +9,7 @@ from badge_jax.models.layers import BatchNorm, Convolution, check_images, dense,
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut around them, which is a convolution of 1 × 1 where the shape changes."""
+    """Two convolutions and a shortcut; the shortcut is a 1 × 1 convolution where the shape changes."""
 
     width: int
     stride: int
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Stem of 3 × 3 and stride 1, four stages of two blocks, mean over the image, linear."""
+    """A 3 × 3 stem with stride 1, four stages of two blocks, the mean over the image, a linear layer."""
 
     num_classes: int
     width: int
@@ -50,12 +50,26 @@ class ResNet18(nn.Module):
 
 
 def resnet18(num_classes: int, *, width: int = 64, dtype: jnp.dtype = jnp.float32) -> Model:
-    """ResNet-18 (He et al., CVPR 2016) with the stem for small images, as a `Model`; 11,173,962 parameters at
-    10 classes of colour images.
+    """ResNet-18 with the stem for small images; 11,173,962 parameters for colour images of 10 classes.
 
-    Inputs [b, h, w, channels] float; features [b, 8·width], the mean over the image after the last ReLU.
+    Args:
+        num_classes: number of classes c.
+        width: channels of the first stage; 16 gives the narrow network of the authors' code (128 features).
+        dtype: dtype of the convolutions' arithmetic; the rest is float32.
 
-    width: channels of the first stage; 16 gives the narrow network of the authors' code (features 128)
-    dtype: of the convolutions' arithmetic; all else is float32
+    Returns:
+        A `Model` for images [b, h, w, channels] float with logits [b, c] and features [b, 8·width], float32.
+        The features are the mean over the image after the last ReLU.
+
+    References:
+        He et al., CVPR 2016.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import resnet18
+        >>> images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        >>> variables = jax.eval_shape(resnet18(10).init, jax.random.key(0), images)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        11173962
     """
     return torch_model(ResNet18(num_classes, width, dtype))

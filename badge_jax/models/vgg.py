@@ -11,7 +11,7 @@ _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
 class VGG11(nn.Module):
-    """Eight convolutions, each with bias, batch normalisation and ReLU; five halvings; linear."""
+    """Eight convolutions with bias, batch normalisation and ReLU, five poolings, one linear layer."""
 
     num_classes: int
     dtype: jnp.dtype
@@ -29,21 +29,39 @@ class VGG11(nn.Module):
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """The largest of every 2 × 2 pixels, an odd last row or column left out.
+    """Max pooling over 2 × 2 pixels; drops an odd last row or column.
 
-    Equals share the gradient, of which PyTorch picks one: after a ReLU these are zeros, which pass none on.
+    Equal pixels share the gradient here, while PyTorch gives it to one of them. After a ReLU, equal pixels are
+    nearly always zeros, and these pass no gradient on.
     """
     b, h, w, c = x.shape
     return jnp.max(x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c), axis=(2, 4))
 
 
 def vgg11(num_classes: int, *, dtype: jnp.dtype = jnp.float32) -> Model:
-    """VGG with 11 layers (Simonyan and Zisserman, ICLR 2015; configuration A) with batch normalisation and one
-    linear layer on 512 features, as a `Model`; 9,231,114 parameters at 10 classes of colour images.
+    """VGG-11 with batch normalisation and one linear layer on 512 features.
 
-    Inputs [b, h, w, channels] float, h and w at least 32; features [b, 512], the mean over what the last
-    pooling leaves (one pixel at 32 × 32). (The authors' repository builds 16 layers; the paper says 11.)
+    It has 9,231,114 parameters for colour images of 10 classes. The paper of BADGE says 11 layers; the authors'
+    repository builds 16.
 
-    dtype: of the convolutions' arithmetic; all else is float32
+    Args:
+        num_classes: number of classes c.
+        dtype: dtype of the convolutions' arithmetic; the rest is float32.
+
+    Returns:
+        A `Model` for images [b, h, w, channels] float, h and w at least 32, with logits [b, c] and features
+        [b, 512], float32. The features are the mean over the pixels after the last pooling (one pixel for
+        32 × 32 images).
+
+    References:
+        Simonyan and Zisserman, ICLR 2015, configuration A.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import vgg11
+        >>> images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        >>> variables = jax.eval_shape(vgg11(10).init, jax.random.key(0), images)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        9231114
     """
     return torch_model(VGG11(num_classes, dtype))

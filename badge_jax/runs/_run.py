@@ -1,220 +1,195 @@
-"""One experiment: a data set, a network, a strategy and a seed, in a directory it can be resumed from."""
+"""One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
+import dataclasses
 import inspect
 import math
+import os
 import platform
 import time
-import zlib
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from badge_jax import names
 from badge_jax._version import __version__
-from badge_jax.data import Dataset, dataset_info, load_dataset, resolve_source
-from badge_jax.data.table import ENCODINGS
+from badge_jax.data import Dataset, load_dataset
 from badge_jax.embeddings import gradient_embedding
-from badge_jax.errors import EnvironmentFailure, InputError, unknown_name
+from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.learner import ActiveLearner, LearnerState, make_active_learner
-from badge_jax.models import MODELS, PRECISIONS, Model, standardized
+from badge_jax.models import PRECISIONS, Model, standardized
 from badge_jax.rows import Rows
-from badge_jax.runs.directory import Queried, open_run, read_config, read_queried, write_queried, write_rounds
+from badge_jax.runs.directory import (
+    Queried,
+    check_config,
+    open_directory,
+    read_config,
+    read_queried,
+    read_rounds,
+    write_config,
+    write_queried,
+    write_rounds,
+)
 from badge_jax.runs.diversity import Diversity, batch_diversity
-from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
-from badge_jax.strategies import STRATEGIES
-from badge_jax.strategies._albl import VARIANTS
+from badge_jax.runs.options import Resolved, RunOptions, check_pool, from_config, resolve, to_config
 from badge_jax.training import FitOptions, make_num_correct, make_optimizer, make_predict
 
-_STRATEGY_OPTIONS = {"first": FIRST_POINTS, "variant": VARIANTS, "num_steps": ()}  # what each may be
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of a run. None stands for the default of the data set or the strategy."""
+def run(
+    options: RunOptions, out: Path | str, on_round: Callable[[Line], None] = lambda line: None
+) -> list[Line]:
+    """Runs an experiment in a directory, or resumes it there.
 
-    dataset: str
-    strategy: str
-    batch_size: int
-    rounds: int
-    model: str = "mlp"
-    seed: int = 0
-    initial: int = 100
-    learning_rate: float | None = None
-    max_epochs: int = 3000
-    encoding: str = "onehot"
-    source: str | None = None
-    first: str | None = None
-    variant: str | None = None
-    num_steps: int | None = None
-    precision: str = "float32"
-    diagnostics: bool = False
-
-
-def run(options: RunOptions, out: Path, on_round: Callable[[Line], None] = lambda line: None) -> list[Line]:
-    """Runs the experiment in the directory ``out``, or goes on with it there, and returns its rounds.
-
-    Round 0 trains on random labels; each of ``options.rounds`` queries adds a round. Finished rounds are
-    not run again. ``on_round`` is called with every round in order, those finished earlier included.
+    Round 0 trains on random labels; each of ``options.rounds`` queries adds a round. Finished rounds are not
+    run again. A run killed at any moment ends, after the same call, with the numbers of an undisturbed one.
 
     Randomness: the split comes from ``default_rng([seed, 0])``, the initial labels from
-    ``default_rng([seed, 1])``, all else from ``jax.random.key(seed)`` and the number of the round, so that
+    ``default_rng([seed, 1])``, all else from ``jax.random.key(seed)`` and the number of the round. So
     strategies of one seed share split, initial labels and initial weights.
 
-    Raises InputError for options that do not fit and for an ``out`` that holds another configuration,
-    EnvironmentFailure for an ``out`` in use, OSError when it cannot be written.
+    Args:
+        options: what to run.
+        out: directory of the run; made if need be.
+        on_round: called with every round in order, those finished earlier included.
+
+    Returns:
+        The rounds: the lines of rounds.jsonl as dicts.
+
+    Raises:
+        InputError: for options that do not fit, and for an ``out`` that holds another configuration.
+        EnvironmentFailure: for an ``out`` in use, and for a network whose outputs are no longer finite.
+        OSError: when ``out`` cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from badge_jax import RunOptions, run
+        >>> options = RunOptions("kropt", "margin", batch_size=10, rounds=1, model="linear", max_epochs=1)
+        >>> [line["num_labeled"] for line in run(options, tempfile.mkdtemp())]
+        [100, 110]
     """
-    config = resolve_options(options)
-    config["environment"] = environment()
-    dataset = load_dataset(
-        config["dataset"], seed=config["seed"], encoding=config["encoding"], source=config["source"]
-    )
-    _check_pool(config, len(dataset.labels))
-    config["missing_classes"] = list(dataset.missing_classes)
-    if config["source"] == "file":  # which may change under its name
-        config["data_crc32"] = zlib.crc32(Path(config["dataset"]).read_bytes())
-    model = _make_model(config, dataset)
-    learner = _make_learner(config, model, dataset)
-    with open_run(out, config) as rounds:
+    out = Path(out)
+    experiment = _prepare(options)
+    with open_directory(out):
+        if (out / "config.json").exists():
+            known = read_config(out)
+            for remark in check_config(out, experiment.config):
+                warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
+            started = from_config(known, out / "config.json")  # what the strategy was first started for
+            experiment = experiment.with_rounds_at_start(started.rounds_at_start)
+        elif (out / "rounds.jsonl").exists():
+            raise InputError(f"--out {out} holds rounds.jsonl but no config.json; give another folder")
+        else:
+            write_config(out, experiment.config)
+            write_queried(out, _first_batch(experiment))
+        rounds: list[Line] = read_rounds(out, to_resume=True)
         for line in rounds[: options.rounds + 1]:
             on_round(line)
         if len(rounds) <= options.rounds:
-            for line in _remaining_rounds(config, dataset, model, learner, out, tuple(rounds)):
+            for line in _remaining_rounds(experiment, out, tuple(rounds)):
                 rounds.append(line)
                 write_rounds(out, rounds)
                 on_round(line)
     return rounds
 
 
-def resolve_options(options: RunOptions) -> dict[str, Any]:
-    """The configuration as config.json holds it, every default filled in.
+def environment() -> dict[str, Any]:
+    """Versions, device and settings of JAX, as recorded with every result.
 
-    Raises InputError, naming the option, for what cannot be.
+    Raises:
+        EnvironmentFailure: if JAX finds no device.
     """
-    info = dataset_info(options.dataset)
-    if options.model not in MODELS:
-        raise unknown_name("model", options.model, MODELS)
-    if options.strategy not in STRATEGIES:
-        raise unknown_name("strategy", options.strategy, STRATEGIES)
-    if options.encoding not in ENCODINGS:
-        raise unknown_name("encoding", options.encoding, ENCODINGS)
-    if options.precision not in PRECISIONS:
-        raise unknown_name("precision", options.precision, PRECISIONS)
-    least = {"batch_size": 1, "rounds": 0, "initial": 1, "max_epochs": 1, "seed": 0}
-    for name, bound in least.items():
-        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
-        if value < bound:
-            raise InputError(f"{flag} is {value}; it must be at least {bound}")
-        if value >= 2**31:
-            raise InputError(f"{flag} is {value}; it must be below 2**31")
-    learning_rate = info.learning_rate if options.learning_rate is None else options.learning_rate
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise InputError(f"--learning-rate is {learning_rate}; it must be a positive number")
-    return {
-        "dataset": options.dataset,
-        "model": options.model,
-        "strategy": options.strategy,
-        "batch_size": options.batch_size,
-        "initial": options.initial,
-        "rounds": options.rounds,
-        "seed": options.seed,
-        "learning_rate": learning_rate,
-        "max_epochs": options.max_epochs,
-        "encoding": options.encoding,
-        "source": resolve_source(options.dataset, options.source),
-        "precision": options.precision,
-        "diagnostics": options.diagnostics,
-        **_strategy_options(options),
-    }
-
-
-def environment() -> dict[str, str]:
-    """Versions and device, as recorded with every result. Raises EnvironmentFailure without a device."""
     try:
         devices = jax.devices()
     except Exception as error:  # JAX raises what the backend's plugin raises
         problem = str(error).partition("\n")[0] or type(error).__name__
         raise EnvironmentFailure(f"JAX finds no device to run on: {problem}") from None
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    settings = ("enable_x64", "default_prng_impl", "threefry_partitionable", "default_matmul_precision")
     return {
         "badge_jax": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
         "platform": platform.platform(terse=True),
         "device": f"{len(devices)} x {devices[0].device_kind}",
+        **{name: getattr(jax.config, f"jax_{name}") for name in settings},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
 
-def _strategy_options(options: RunOptions) -> dict[str, Any]:
-    """The options that this strategy takes, its defaults filled in."""
-    known = inspect.signature(STRATEGIES[options.strategy]).parameters
-    for name, choices in _STRATEGY_OPTIONS.items():
-        flag, value = f"--{name.replace('_', '-')}", getattr(options, name)
-        if value is not None and name not in known:
-            raise InputError(f"{flag} does not apply to the strategy {options.strategy}")
-        if value is not None and choices and value not in choices:
-            raise unknown_name(f"value of {flag}", value, choices)
-    if options.num_steps is not None and not 0 <= options.num_steps < 2**31:
-        raise InputError(f"--num-steps is {options.num_steps}; it must be 0 or more, and below 2**31")
-    chosen = {
-        name: parameter.default if getattr(options, name) is None else getattr(options, name)
-        for name, parameter in known.items()
-    }
-    # exp4p's law depends on the number of queries it is started for
-    return {**chosen, "horizon": options.rounds} if chosen.get("variant") == "exp4p" else chosen
+class _Experiment(NamedTuple):
+    """What runs, and its configuration as config.json holds it."""
+
+    resolved: Resolved
+    config: dict[str, Any]
+    dataset: Dataset
+    model: Model
+    learner: ActiveLearner
+
+    @property
+    def options(self) -> RunOptions:
+        return self.resolved.options
+
+    def with_rounds_at_start(self, rounds_at_start: int | None) -> "_Experiment":
+        options = dataclasses.replace(self.options, rounds_at_start=rounds_at_start)
+        return self._replace(resolved=self.resolved._replace(options=options))
 
 
-def _check_pool(config: dict[str, Any], num_pool: int) -> None:
-    num_labels = config["initial"] + config["rounds"] * config["batch_size"]
-    if num_labels > num_pool:
-        raise InputError(
-            f"--initial {config['initial']} and --rounds {config['rounds']} of --batch-size "
-            f"{config['batch_size']} need {num_labels} labels; the pool of {config['dataset']} has {num_pool}"
-        )
+def _prepare(options: RunOptions) -> _Experiment:
+    """Loads and makes what the options name. Raises InputError where something does not fit."""
+    resolved = resolve(options)
+    filled, config = resolved.options, to_config(resolved)
+    config["environment"] = environment()
+    dataset = load_dataset(filled.dataset, seed=filled.seed, encoding=filled.encoding, source=filled.source)
+    check_pool(filled, len(dataset.labels))
+    config["missing_classes"] = list(dataset.missing_classes)
+    if dataset.crc32 is not None:  # what is behind its name may change
+        config["data_crc32"] = dataset.crc32
+    model = _make_model(resolved, dataset)
+    return _Experiment(resolved, config, dataset, model, _make_learner(resolved, model, dataset))
 
 
-def _remaining_rounds(
-    config: dict[str, Any],
-    dataset: Dataset,
-    model: Model,
-    learner: ActiveLearner,
-    out: Path,
-    finished: tuple[Line, ...],
-) -> Iterator[Line]:
+def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
-    state, query_seconds, diversity = _restore(config, learner, len(dataset.labels), out, finished)
+    (_, _, dataset, model, learner), options = experiment, experiment.options
+    state, last = _restore(experiment, out, finished)
 
     # compiled ahead of time, so that no round's seconds contain compilation
-    pool = jnp.asarray(dataset.inputs), jnp.asarray(dataset.labels)
+    inputs, key = jnp.asarray(dataset.inputs), jax.random.key(options.seed)
     test = jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_labels)
-    key = jax.random.key(config["seed"])
-    variables = jax.eval_shape(learner.fit, key, state, *pool).variables
-    compiled_fit = jax.jit(learner.fit).lower(key, state, *pool).compile()
-    compiled_query = jax.jit(learner.query).lower(key, state, variables, *pool).compile()
+    variables = jax.eval_shape(learner.fit, key, state, inputs).variables
+    batch = jax.ShapeDtypeStruct((options.batch_size,), jnp.int32)
+    compiled_fit = jax.jit(learner.fit).lower(key, state, inputs).compile()
+    compiled_ask = jax.jit(learner.ask).lower(key, state, variables, inputs).compile()
+    compiled_tell = jax.jit(learner.tell).lower(state, batch, batch).compile()
     compiled_test = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
-    embed = jax.jit(_make_embed(model))
+    embed, are_finite = jax.jit(_make_embed(model)), jax.jit(_make_are_finite(model))
 
     variables = None
-    for number in range(len(finished), config["rounds"] + 1):
-        if int(state.round) < number:
+    for number in range(len(finished), options.rounds + 1):
+        if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
-                variables = compiled_fit(key, state, *pool).variables
-            (_, state), query_seconds = _timed(compiled_query, key, state, variables, *pool)
-            batch = _last(state, config["batch_size"])
-            if config["diagnostics"]:
-                diversity = batch_diversity(*embed(variables, pool[0], batch))
-            if batch.min() < 0 or (diversity is not None and math.isnan(diversity.mean_norm)):
-                raise EnvironmentFailure(
-                    f"the network's outputs after round {number - 1} are not finite, so there is no batch to "
-                    f"choose; try a smaller --learning-rate than {config['learning_rate']}"
-                )
-            write_queried(out, _queried(state, batch, query_seconds, diversity))
-        fit, fit_seconds = _timed(compiled_fit, key, state, *pool)
+                variables = compiled_fit(key, state, inputs).variables
+            _check_finite(variables, number - 1, options)
+            (rows, state), query_seconds = _timed(compiled_ask, key, state, variables, inputs)
+            diversity = np.empty(0)
+            if options.diagnostics:
+                embedding = embed(variables, inputs, rows)
+                diversity = np.array(batch_diversity(embedding.left, embedding.right))
+            last = Queried(number, np.asarray(rows), query_seconds, _leaves(state.strategy), diversity)
+            if np.isnan(diversity).any() or (last.indices.min() < 0 and not are_finite(variables, inputs)):
+                raise _diverged("outputs", number - 1, options)
+            _check_batch(last.indices, state, options)
+            write_queried(out, last)
+            state = compiled_tell(state, rows, jnp.asarray(dataset.labels[last.indices]))
+        fit, fit_seconds = _timed(compiled_fit, key, state, inputs)
         variables = fit.variables
         num_correct = int(compiled_test(variables, *test))
         yield {
@@ -227,47 +202,99 @@ def _remaining_rounds(
             "epochs": int(fit.epochs),
             "converged": bool(fit.converged),
             "fit_seconds": fit_seconds,
-            "query_seconds": query_seconds,
-            **(_diagnostics(diversity) if config["diagnostics"] else {}),
-            "indices": _last(state, config["batch_size"] if number else config["initial"]).tolist(),
+            "query_seconds": last.query_seconds,
+            **(_diagnostics(last.diversity) if options.diagnostics else {}),
+            "indices": last.indices.tolist(),
+            "source_rows": dataset.source_rows[last.indices].tolist(),
         }
 
 
-def _make_model(config: dict[str, Any], dataset: Dataset) -> Model:
+def _check_finite(variables: Any, number: int, options: RunOptions) -> None:
+    """Raises EnvironmentFailure for weights that are not finite: what a strategy makes of them is no batch."""
+    floats = [leaf for leaf in jax.tree.leaves(variables) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in floats):
+        raise _diverged("weights", number, options)
+
+
+def _diverged(what: str, number: int, options: RunOptions) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        f"the network's {what} after round {number} are not finite, so there is no batch to choose; try a "
+        f"smaller --learning-rate than {options.learning_rate}"
+    )
+
+
+def _check_batch(batch: np.ndarray, state: LearnerState, options: RunOptions) -> None:
+    """Raises InputError for rows that come twice, are labeled already, or lie beyond the pool: a strategy's
+    mistake that is believed once is in the results for good."""
+    labels = np.asarray(state.labels)
+    if (num_missing := int((batch < 0).sum())) > 0:
+        problem = f"{len(batch) - num_missing} of {len(batch)} rows"
+    elif batch.max() >= len(labels):
+        problem = f"row {batch.max()} of a pool of {len(labels)}"
+    elif len(np.unique(batch)) < len(batch):
+        problem = f"only {len(np.unique(batch))} distinct rows in a batch of {len(batch)}"
+    elif (is_labeled := labels[batch] >= 0).any():
+        problem = f"{int(is_labeled.sum())} rows that are labeled already"
+    else:
+        return
+    raise InputError(f"strategy {options.strategy} chose {problem}; wanted distinct available rows")
+
+
+def _make_model(resolved: Resolved, dataset: Dataset) -> Model:
     """The network for this data set. Raises InputError when it cannot take such inputs."""
-    make_model = MODELS[config["model"]]
-    options = {"hidden": dataset_info(config["dataset"]).hidden, "dtype": PRECISIONS[config["precision"]]}
-    known = inspect.signature(make_model).parameters
-    model = make_model(len(dataset.classes), **{name: options[name] for name in options if name in known})
+    options, more = resolved.options, {}
+    if "dtype" in inspect.signature(resolved.model.make).parameters:
+        more["dtype"] = PRECISIONS[options.precision]
+    elif options.precision != "float32":
+        raise InputError(f"--precision {options.precision} does not apply to the model {options.model}")
+    model = names.make("model", resolved.model, Model, len(dataset.classes), **more)
     if dataset.channels is not None:
         model = standardized(model, *dataset.channels)
     try:
-        jax.eval_shape(model.init, jax.random.key(0), dataset.inputs[:1])
-    except ValueError as error:
-        raise InputError(f"--model {config['model']} and --dataset {config['dataset']}: {error}") from None
+        variables = jax.eval_shape(model.init, jax.random.key(0), dataset.inputs[:1])
+        outputs = jax.eval_shape(make_predict(model), variables, dataset.inputs[:1])
+    except Exception as error:
+        problem = names.problem_of(error, resolved.model.source)
+        if "unpack" in problem:
+            problem += "; wanted an apply that returns (logits, features, variables)"
+        raise InputError(f"--model {options.model} and --dataset {options.dataset}: {problem}") from error
+    if outputs.logits.shape[1:] != (len(dataset.classes),) or outputs.features.ndim != 2:
+        found = f"logits {outputs.logits.shape} and features {outputs.features.shape} for one row"
+        wanted = f"(1, {len(dataset.classes)}) and (1, d)"
+        raise InputError(f"--model {options.model} gives {found}; wanted {wanted}")
     return model
 
 
-def _make_learner(config: dict[str, Any], model: Model, dataset: Dataset) -> ActiveLearner:
+def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> ActiveLearner:
     """The learner. Raises InputError when the strategy cannot choose such batches from such outputs."""
-    make_strategy = STRATEGIES[config["strategy"]]
-    strategy = make_strategy(**{name: config[name] for name in inspect.signature(make_strategy).parameters})
-    minibatch_size = dataset_info(config["dataset"]).minibatch_size
-    options = FitOptions(minibatch_size=minibatch_size, max_epochs=config["max_epochs"])
-    optimizer = make_optimizer(config["learning_rate"])
-    learner = make_active_learner(model, optimizer, strategy, config["batch_size"], options)
-
-    def query(key: jax.Array, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-        state = learner.init(jnp.zeros(config["initial"], jnp.int32), len(labels), config["rounds"])
-        return learner.query(key, state, model.init(key, inputs[:1]), inputs, labels)[0]
-
+    options, strategy = resolved.options, resolved.make_strategy()
+    assert options.minibatch_size is not None  # resolved
+    assert options.learning_rate is not None
+    fit_options = FitOptions(options.minibatch_size, options.target_accuracy, options.max_epochs)
+    optimizer = make_optimizer(options.learning_rate, clip=options.clip)
+    where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
-        jax.eval_shape(query, jax.random.key(0), dataset.inputs, dataset.labels)
-    except ValueError as error:
-        raise InputError(
-            f"--strategy {config['strategy']} with --batch-size {config['batch_size']}: {error}"
-        ) from None
+        learner = make_active_learner(model, optimizer, strategy, options.batch_size, fit_options)
+        ask = _ask_once(learner, model, options)
+        rows, before, after = jax.eval_shape(ask, jax.random.key(0), dataset.inputs)
+    except Exception as error:
+        raise InputError(f"{where}: {names.problem_of(error, resolved.strategy.source)}") from error
+    if rows.shape != (options.batch_size,) or rows.dtype != jnp.int32:
+        raise InputError(f"{where} gives {rows.dtype}{list(rows.shape)}; wanted int32[{options.batch_size}]")
+    if str(before) != str(after):
+        raise InputError(f"{where}: its state changes shape from {before} to {after}; wanted one shape")
     return learner
+
+
+def _ask_once(learner: ActiveLearner, model: Model, options: RunOptions) -> Callable:
+    """(key, inputs) -> (rows, the strategy's state before, and after), to try shapes with."""
+
+    def ask(key: jax.Array, inputs: jax.Array) -> tuple[jax.Array, Any, Any]:
+        state = learner.init(len(inputs), _rounds_at_start(options), _max_labels(options))
+        rows, after = learner.ask(key, state, model.init(key, inputs[:1]), inputs)
+        return rows, state.strategy, after.strategy
+
+    return ask
 
 
 def _make_embed(model: Model) -> Callable[..., Rows]:
@@ -276,79 +303,107 @@ def _make_embed(model: Model) -> Callable[..., Rows]:
     return lambda variables, inputs, batch: gradient_embedding(*predict(variables, inputs[batch]))
 
 
-def _restore(
-    config: dict[str, Any], learner: ActiveLearner, num_pool: int, out: Path, finished: tuple[Line, ...]
-) -> tuple[LearnerState, float, Diversity | None]:
-    """The state after the finished rounds and, if it was written, the query that followed; its seconds and
-    diagnostics."""
-    rng = np.random.default_rng([config["seed"], 1])
-    initial = rng.choice(num_pool, config["initial"], replace=False)
-    initial = jnp.asarray(initial, jnp.int32)
-    horizon = read_config(out).get("horizon", config["rounds"])  # as of the first start
-    strategy_state = learner.init(initial, num_pool, horizon).strategy
-    state = learner.init(initial, num_pool, config["rounds"])._replace(strategy=strategy_state)
-    if not finished:
-        return state, 0.0, None
-    batches = [line["indices"] for line in finished]
-    leaves, treedef = jax.tree.flatten(state.strategy)
-    query_seconds, diversity = 0.0, None
-    queried = read_queried(out)
-    if queried is not None and queried.round in (len(finished) - 1, len(finished)):
-        leaves = [jnp.asarray(leaf) for leaf in queried.strategy]
-        if queried.round == len(finished):
-            batches.append(queried.indices.tolist())
-            query_seconds = queried.query_seconds
-            diversity = Diversity(*queried.diversity.tolist()) if config["diagnostics"] else None
-    elif leaves and len(finished) > 1:
-        raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    labeled = _checked_labels(batches, config, num_pool, out)
-    indices = np.zeros(len(state.indices), np.int32)
-    indices[: len(labeled)] = labeled
-    state = LearnerState(
-        jnp.int32(len(batches) - 1),
-        jnp.asarray(indices),
-        jnp.int32(len(labeled)),
-        jax.tree.unflatten(treedef, leaves),
+def _make_are_finite(model: Model) -> Callable[..., jax.Array]:
+    """Returns ``are_finite(variables, inputs) -> scalar bool``: whether the network's outputs are."""
+    predict = make_predict(model)
+    return lambda variables, inputs: jnp.all(
+        jnp.array([jnp.all(jnp.isfinite(part)) for part in predict(variables, inputs)])
     )
-    return state, query_seconds, diversity
 
 
-def _checked_labels(batches: list[list[int]], config: dict[str, Any], num_pool: int, out: Path) -> np.ndarray:
+def _rounds_at_start(options: RunOptions) -> int:
+    return options.rounds if options.rounds_at_start is None else options.rounds_at_start
+
+
+def _max_labels(options: RunOptions) -> int:
+    return options.initial + options.rounds * options.batch_size
+
+
+def _first_batch(experiment: _Experiment) -> Queried:
+    """The initial labels, and the state that the strategy starts with."""
+    options, n = experiment.options, len(experiment.dataset.labels)
+    indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
+    state = experiment.learner.init(n, _rounds_at_start(options), options.initial).strategy
+    return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
+
+
+def _restore(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> tuple[LearnerState, Queried]:
+    """The state after the last batch that was written, and that batch."""
+    (_, _, dataset, _, learner), options = experiment, experiment.options
+    n, last = len(dataset.labels), read_queried(out)
+    if last is None and not finished:
+        last = _first_batch(experiment)
+    state = learner.init(n, _rounds_at_start(options), _max_labels(options))
+    batches = [line["indices"] for line in finished]
+    if last is not None and last.round in (len(finished) - 1, len(finished)):
+        if last.round == len(finished):
+            batches.append(last.indices.tolist())
+        state = state._replace(strategy=_with_leaves(state.strategy, last.strategy, out))
+    elif not finished:
+        raise InputError(f"--out {out} is damaged: it has lost its rounds.jsonl; give another folder")
+    elif not jax.tree.leaves(state.strategy):  # nothing is lost: the query is made again
+        batch, seconds = np.array(batches[-1], np.int32), finished[-1]["query_seconds"]
+        last = Queried(len(finished) - 1, batch, seconds, [], np.empty(0))
+    else:
+        raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
+    labeled = _checked_rows(batches, options, n, out)
+    state = learner.tell(state, jnp.asarray(labeled), jnp.asarray(dataset.labels[labeled]))
+    return state._replace(round=jnp.int32(len(batches) - 1)), last
+
+
+def _leaves(state: Any) -> list[np.ndarray]:
+    """The arrays of a strategy's state. Typed keys as their data, and dtypes that NumPy does not know, such as
+    bfloat16, as their bits."""
+    leaves = jax.tree.leaves(state)
+    arrays = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
+    return [a if a.dtype.isbuiltin == 1 else a.view(f"u{a.dtype.itemsize}") for a in arrays]
+
+
+def _with_leaves(state: Any, arrays: list[np.ndarray], out: Path) -> Any:
+    """``state`` with these arrays. Raises InputError unless they are of its shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(state)
+    wanted = [(leaf.shape, leaf.dtype) for leaf in _leaves(state)]
+    if wanted != [(array.shape, array.dtype) for array in arrays]:
+        raise InputError(
+            f"--out {out} is damaged: state.npz does not hold a state of this strategy; give another folder"
+        )
+    restored = [
+        jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else jnp.asarray(array if array.dtype == leaf.dtype else array.view(leaf.dtype))
+        for leaf, array in zip(leaves, arrays, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, restored)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+
+
+def _checked_rows(batches: list[list[int]], options: RunOptions, n: int, out: Path) -> np.ndarray:
     """The batches in one array. Raises InputError unless they are batches of distinct rows of this pool."""
-    sizes = [config["initial"], *[config["batch_size"]] * (len(batches) - 1)]
-    indices = [index for batch in batches for index in batch]
-    are_rows = all(isinstance(index, int) and 0 <= index < num_pool for index in indices)
-    if [len(batch) for batch in batches] != sizes or not are_rows or len(set(indices)) < len(indices):
+    sizes = [options.initial, *[options.batch_size] * (len(batches) - 1)]
+    rows = [row for batch in batches for row in batch]
+    are_rows = all(isinstance(row, int) and 0 <= row < n for row in rows)
+    if [len(batch) for batch in batches] != sizes or not are_rows or len(set(rows)) < len(rows):
         raise InputError(
             f"--out {out} is damaged: the rows it lists are not batches of distinct rows of the pool; "
             "remove the folder or give another"
         )
-    return np.array(indices, np.int32)
+    return np.array(rows, np.int32)
 
 
-def _queried(
-    state: LearnerState, batch: np.ndarray, query_seconds: float, diversity: Diversity | None
-) -> Queried:
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state.strategy)]
-    return Queried(int(state.round), batch, query_seconds, leaves, np.array(diversity or ()))
-
-
-def _diagnostics(diversity: Diversity | None) -> Line:
-    """As rounds.jsonl holds them: JSON has no −∞, so it is null and a flag; round 0 has no batch to tell of."""
-    if diversity is None:
+def _diagnostics(diversity: np.ndarray) -> Line:
+    """As rounds.jsonl holds them: JSON has no −∞, so it is null and a flag. Round 0 makes no query."""
+    if len(diversity) == 0:
         return {"gram_log_det": None, "gram_is_singular": False, "mean_embedding_norm": None}
-    is_singular = diversity.log_det == -math.inf
+    log_det, mean_norm = Diversity(*diversity.tolist())
+    is_singular = log_det == -math.inf
     return {
-        "gram_log_det": None if is_singular else diversity.log_det,
+        "gram_log_det": None if is_singular else log_det,
         "gram_is_singular": is_singular,
-        "mean_embedding_norm": diversity.mean_norm,
+        "mean_embedding_norm": mean_norm,
     }
-
-
-def _last(state: LearnerState, num: int) -> np.ndarray:
-    """The ``num`` rows labeled last."""
-    count = int(state.num_labeled)
-    return np.asarray(state.indices)[count - num : count]
 
 
 def _timed(function: Callable, *args: Any) -> tuple[Any, float]:

@@ -1,11 +1,13 @@
-"""Who works on which run: claims on directories of a file system that several machines share.
+"""Claims of processes on run directories, in a file system that several machines may share.
 
-A claim is a file ``claim-G`` in the run's directory that names machine and process. It is made with O_EXCL,
-which is atomic on network file systems too, and touched while its owner lives. It is dead when its process is
-gone (same machine) or it has not been touched for two minutes (another). To claim is to look for a live
-claim, to make the next one, and to look again: of two who do so at once at least one sees the other and backs
-off. Behind the claims stands the lock that a run holds on its directory (flock), for an owner that was
-stalled and comes back.
+A claim is a file ``claim-G`` in the run's directory that names the machine and the process of its owner. It is
+created with O_EXCL, which is atomic on network file systems too, and touched regularly while its owner lives. A
+claim is dead if its process has ended (on this machine) or if it has not been touched for two minutes (on
+another machine).
+
+A process that wants a directory looks for a live claim, creates the next claim, and looks again. If two do so
+at the same time, at least one sees the other's claim and withdraws. A stalled owner may come back after its
+claim is dead; for this case a run also holds a lock on its directory (flock).
 """
 
 import contextlib
@@ -23,7 +25,14 @@ TOUCHED_EVERY, STALE_AFTER = 15.0, 120.0  # seconds
 
 @contextlib.contextmanager
 def claimed(directory: Path) -> Iterator[bool]:
-    """Yields whether the directory, made if need be, is now this process's own; lets go of it at the end."""
+    """Claims a directory for the time of a ``with`` block.
+
+    Args:
+        directory: of the run; created if it does not exist.
+
+    Yields:
+        Whether this process holds the claim. False: another process works on the directory.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     own = None if is_claimed(directory, now_at(directory)) else _make_claim(directory)
     if own is None:
@@ -43,11 +52,21 @@ def claimed(directory: Path) -> Iterator[bool]:
 
 
 def is_claimed(directory: Path, now: float, but: Path | None = None) -> bool:
-    """Whether somebody works on the directory (apart from the claim ``but``)."""
+    """Whether a process works on the directory.
+
+    Args:
+        directory: of the run.
+        now: time in seconds, from `now_at`.
+        but: path of a claim that does not count.
+
+    Returns:
+        Whether there is a live claim.
+    """
     return any(_is_live(path, now) for path in directory.glob("claim-*") if path != but)
 
 
 def remove_dead_claims(directory: Path) -> None:
+    """Deletes the claims whose owners are gone."""
     claims = list(directory.glob("claim-*"))
     now = now_at(directory) if claims else 0.0
     for path in claims:
@@ -56,13 +75,13 @@ def remove_dead_claims(directory: Path) -> None:
 
 
 def now_at(directory: Path) -> float:
-    """The clock of the directory's file system, which may differ from this machine's."""
+    """The time of the directory's file system, in seconds; its clock may differ from this machine's."""
     with tempfile.TemporaryFile(dir=directory) as file:
         return os.fstat(file.fileno()).st_mtime
 
 
 def _make_claim(directory: Path) -> Path | None:
-    """The claim after the highest there is; None if somebody else made it first."""
+    """Creates the claim with the next number; None if another process created it first."""
     generations = [int(re.sub(r"\D", "", path.name) or 0) for path in directory.glob("claim-*")]
     own = directory / f"claim-{max(generations, default=0) + 1}"
     try:
@@ -75,20 +94,21 @@ def _make_claim(directory: Path) -> Path | None:
 
 
 def _is_live(claim: Path, now: float) -> bool:
+    """Whether the owner of a claim still runs, or touched it recently where this machine cannot know."""
     try:
         age = now - claim.stat().st_mtime
         owner = json.loads(claim.read_text())
         if owner["machine"] == _machine():
             return owner["started"] == _started(owner["pid"])
-    except FileNotFoundError:  # let go of just now
+    except FileNotFoundError:  # its owner deleted it just now
         return False
-    except (ValueError, TypeError, KeyError):  # being written just now
+    except (ValueError, TypeError, KeyError):  # its owner is writing it just now
         pass
     return age < STALE_AFTER
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: host, boot and, in containers, the space of process numbers."""
+    """Names the space of process numbers: host, boot and, in containers, the process namespace."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -97,8 +117,11 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process started, in the kernel's ticks, so that a number used again is told apart; None if it is
-    gone (or dead and not yet buried); its number where the kernel does not say."""
+    """When a process started, in the kernel's ticks; a reused process number has another start.
+
+    Returns:
+        None if the process has ended or is a zombie. Its number if it runs and the kernel has no ``/proc``.
+    """
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else rest[18]
@@ -112,6 +135,7 @@ def _started(pid: int) -> str | None:
 
 
 def _keep_touching(claim: Path, done: threading.Event) -> None:
+    """Touches a claim regularly until ``done`` is set."""
     while not done.wait(TOUCHED_EVERY):
         with contextlib.suppress(OSError):
             os.utime(claim)

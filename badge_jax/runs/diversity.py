@@ -1,4 +1,4 @@
-"""How diverse and how uncertain a batch is in gradient space."""
+"""Diversity and uncertainty of a batch in gradient space."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,11 @@ import scipy.linalg
 
 
 class Diversity(NamedTuple):
-    """How a batch lies in gradient space.
+    """Diversity and mean magnitude of a batch of embeddings. Both are NaN if an embedding is not finite.
 
-    log_det:   ln det of the Gram matrix of its embeddings; −∞ if they are linearly dependent
-    mean_norm: mean Euclidean norm of its embeddings
-
-    Both are NaN if an embedding is not finite.
+    Attributes:
+        log_det: ln det of the Gram matrix of the embeddings; −∞ if they are linearly dependent.
+        mean_norm: mean Euclidean norm of the embeddings.
     """
 
     log_det: float
@@ -22,12 +21,24 @@ class Diversity(NamedTuple):
 def batch_diversity(left: np.ndarray, right: np.ndarray) -> Diversity:
     """Diversity and mean magnitude of the embeddings ``left_i ⊗ right_i``, in float64.
 
-    Embeddings of float32 count as dependent when one is so near the span of those before it that rounding could
-    have moved it there: its squared distance is at most k ε² of its squared norm, with ε = 2⁻²³.
+    An embedding counts as linearly dependent if rounding to float32 could have moved it away from the span of
+    those before it: if its squared distance to that span is at most k ε² of its squared norm, with ε = 2⁻²³.
 
-    left:  [k, c] float32
-    right: [k, d] float32
-    Source: Ash et al., ICLR 2020, figures 2 and 24.
+    Args:
+        left: [k, c] float32, left factors.
+        right: [k, d] float32, right factors.
+
+    Returns:
+        `Diversity`.
+
+    References:
+        Ash et al., ICLR 2020, figures 2 and 24.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.runs.diversity import batch_diversity
+        >>> batch_diversity(left=np.ones((2, 1)), right=np.diag([1.0, 1.0]))
+        Diversity(log_det=0.0, mean_norm=1.0)
     """
     left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)

@@ -2,7 +2,16 @@
 
 from badge_jax.samplers._kmeans_plusplus import kmeans_plusplus
 from badge_jax.samplers._lazy_kmeans_plusplus import lazy_kmeans_plusplus
+from badge_jax.samplers.base import KCenterGreedy, KMeansPlusPlus, Sampler
 from badge_jax.samplers.k_center import k_center_greedy
 from badge_jax.samplers.k_dpp import k_dpp_swap
 
-__all__ = ["k_center_greedy", "k_dpp_swap", "kmeans_plusplus", "lazy_kmeans_plusplus"]
+__all__ = [
+    "KCenterGreedy",
+    "KMeansPlusPlus",
+    "Sampler",
+    "k_center_greedy",
+    "k_dpp_swap",
+    "kmeans_plusplus",
+    "lazy_kmeans_plusplus",
+]

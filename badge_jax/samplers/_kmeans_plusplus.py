@@ -5,14 +5,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row, squared_norms
+from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row
 from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.draw import draw_available
 
 FIRST_POINTS = ("uniform", "max_norm", "norm")
 
 
-@partial(jax.jit, static_argnames=("k", "first", "_tile"))
+@partial(jax.jit, static_argnames=("k", "first", "_block"))
 def kmeans_plusplus(
     key: jax.Array,
     rows: Rows,
@@ -20,55 +20,82 @@ def kmeans_plusplus(
     *,
     available: jax.Array | None = None,
     first: str = "uniform",
-    _tile: int | None = None,
+    _block: int | None = None,
 ) -> jax.Array:
-    """k-means++ seeding: each next row with probability proportional to D²(x), its squared distance to the
-    nearest row chosen so far. One draw a step, no greedy trials.
+    """k-means++ seeding: draws each next row with probability proportional to D²(x).
 
-    One step is one pass over the pool. Rows already chosen are excluded by a mask, so no row comes twice;
-    when every D² is 0, the draw is uniform over what is still available. The first j picks equal ``k = j``.
+    D²(x) is the squared distance from x to the nearest row chosen so far. Each step makes one draw, without
+    greedy trials, and one pass over the pool. A mask excludes the rows already chosen, so no row is chosen
+    twice. If every D² is 0, the draw is uniform over the rows still available. The first j rows equal the
+    result for ``k = j``.
 
-    rows:      `Rows` of n embeddings, float32
-    k:         how many to choose, 1 ≤ k ≤ n
-    available: [n] bool, rows that may be chosen (others are neither candidates nor centres); None for all
-    first:     the law of the first row: "uniform" (the paper), "max_norm" (the longest; the authors' code),
-               "norm" (∝ ‖x‖², as if the origin had been chosen before; used for that one draw only)
-    Returns [k] int32, in the order drawn; −1 for the surplus when fewer than k rows are available, and from the
-    first draw that meets a distance that is not finite.
-    Raises ValueError for shapes and options that do not fit.
-    Source: Arthur and Vassilvitskii 2007; Ash et al., ICLR 2020, appendix A.
+    Args:
+        key: typed PRNG key.
+        rows: `Rows` of n embeddings, float32.
+        k: how many to choose, 1 ≤ k ≤ n.
+        available: [n] bool, rows that may be chosen; others are neither candidates nor centres. None: all rows.
+        first: the law of the first row: "uniform" (the paper), "max_norm" (the longest; the authors' code) or
+            "norm" (∝ ‖x‖², as if the origin were a centre; for this draw only).
+
+    Returns:
+        [k] int32, in the order drawn. −1 for the surplus where fewer than k rows are available, and from the
+        first draw in which a distance is not finite.
+
+    Raises:
+        ValueError: if a shape, ``k`` or ``first`` is not as described.
+
+    References:
+        Arthur and Vassilvitskii, SODA 2007; Ash et al., ICLR 2020, appendix A.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import dense_rows, kmeans_plusplus
+        >>> rows = dense_rows(jnp.array([[0.0], [0.0], [1.0], [1.0]]))  # two points, each twice
+        >>> sorted(rows.right[kmeans_plusplus(jax.random.key(0), rows, 2), 0].tolist())
+        [0.0, 1.0]
     """
     check_rows(rows)
     check_count(k, rows.left.shape[0])
     check_first(first)
     free = availability(available, rows.left.shape[0])
     rows = at_unit_scale(rows, free)
-    norms = squared_norms(rows)
+    norms = rows.squared_norms
 
     def draw(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry
-        index = draw_available(jax.random.fold_in(key, t), nearest, free, tile=_tile)
+        index = draw_available(jax.random.fold_in(key, t), nearest, free, block=_block)
         nearest = jnp.minimum(nearest, squared_distances_to_row(rows, norms, index))
         return chosen.at[t].set(index), nearest, free.at[index].set(False)
 
-    index = draw_first(jax.random.fold_in(key, 0), norms, free, first, tile=_tile)
+    index = draw_first(jax.random.fold_in(key, 0), norms, free, first, block=_block)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(index)
     carry = (chosen, squared_distances_to_row(rows, norms, index), free.at[index].set(False))
     return jax.lax.fori_loop(1, k, draw, carry)[0]
 
 
 def check_first(first: str) -> None:
-    """Raises ValueError unless ``first`` names a law of the first row."""
+    """Raises ValueError if ``first`` is not one of `FIRST_POINTS`."""
     if first not in FIRST_POINTS:
         raise ValueError(f"first is {first!r}; wanted one of {', '.join(FIRST_POINTS)}")
 
 
 def draw_first(
-    key: jax.Array, norms: jax.Array, free: jax.Array, first: str, *, tile: int | None = None
+    key: jax.Array, norms: jax.Array, free: jax.Array, first: str, *, block: int | None = None
 ) -> jax.Array:
-    """The first row by the law ``first`` among those ``free`` [n] bool: scalar int32, −1 when there is none."""
+    """Draws the first row by the law ``first``.
+
+    Args:
+        key: typed PRNG key.
+        norms: [n] float32, squared norms of the rows.
+        free: [n] bool, rows that may be drawn.
+        first: one of `FIRST_POINTS`.
+        block: rows in a block of the draw, as in `draw_index`.
+
+    Returns:
+        Scalar int32. −1 if no row is free.
+    """
     if first == "max_norm":
         longest = jnp.argmax(jnp.where(free, norms, -1.0)).astype(jnp.int32)
         return jnp.where(jnp.any(free), longest, -1)
     weights = norms if first == "norm" else jnp.ones_like(norms)
-    return draw_available(key, weights, free, tile=tile)
+    return draw_available(key, weights, free, block=block)

@@ -1,11 +1,11 @@
-"""What every sampler asks of its arguments, at trace time."""
+"""Checks of the arguments that all samplers share, at trace time."""
 
 import jax
 import jax.numpy as jnp
 
 
 def check_count(k: int, n: int) -> None:
-    """Raises ValueError unless 1 ≤ k ≤ n."""
+    """Raises ValueError unless ``k`` is a Python int with 1 ≤ k ≤ n."""
     if not isinstance(k, int) or isinstance(k, bool):
         raise ValueError(f"k is {k!r}; wanted a Python int")
     if not 1 <= k <= n:
@@ -13,7 +13,18 @@ def check_count(k: int, n: int) -> None:
 
 
 def availability(available: jax.Array | None, n: int) -> jax.Array:
-    """``available`` as [n] bool, all True for None. Raises ValueError for another shape or dtype."""
+    """The mask of the rows that may be chosen.
+
+    Args:
+        available: [n] bool. None: all rows.
+        n: rows of the pool.
+
+    Returns:
+        [n] bool.
+
+    Raises:
+        ValueError: if ``available`` has another shape or dtype.
+    """
     if available is None:
         return jnp.ones(n, bool)
     if available.shape != (n,) or available.dtype != jnp.bool_:

@@ -1,4 +1,4 @@
-"""Drawing an index with probability proportional to its weight, right at a million rows in float32."""
+"""Drawing an index with probability proportional to its weight, accurate for a million rows in float32."""
 
 import math
 
@@ -6,54 +6,65 @@ import jax
 import jax.numpy as jnp
 
 
-def draw_index(key: jax.Array, weights: jax.Array, *, tile: int | None = None) -> jax.Array:
-    """P(i) = weights_i / Σ weights, in two levels: first a tile of rows, then a row inside it.
+def draw_index(key: jax.Array, weights: jax.Array, *, block: int | None = None) -> jax.Array:
+    """Draws one index, P(i) = weights_i / Σ weights, in two levels: first a block of rows, then a row in it.
 
-    Inverse transform sampling on one float32 cumulative sum fails on long pools: the running sum swallows
-    the small terms. Two short sums, each with a uniform of its own, do not.
+    With one float32 cumulative sum, inverse transform sampling fails on long pools: the running sum loses the
+    small terms. Two short sums, each with its own uniform, keep them.
 
-    weights: [n] float32, not negative, their sum finite
-    tile:    rows in a tile; None takes max(1024, ⌈√n⌉), or n if that is less
-    Returns a scalar int32; a row of weight 0 is never returned; −1 when all weights are 0.
+    Args:
+        key: typed PRNG key.
+        weights: [n] float32, not negative, with a finite sum.
+        block: rows in a block. None: max(1024, ⌈√n⌉), or n if that is less.
+
+    Returns:
+        Scalar int32, never a row of weight 0. −1 if all weights are 0.
     """
-    tiles, totals = _in_tiles(weights, tile)
+    blocks, totals = _in_blocks(weights, block)
     uniforms = jax.random.uniform(key, (2,), jnp.float32)
-    chosen_tile = _invert(uniforms[0], totals)
-    row = _invert(uniforms[1], tiles[chosen_tile])
-    return jnp.where(jnp.any(totals > 0), chosen_tile * tiles.shape[1] + row, -1).astype(jnp.int32)
+    chosen_block = _invert(uniforms[0], totals)
+    row = _invert(uniforms[1], blocks[chosen_block])
+    return jnp.where(jnp.any(totals > 0), chosen_block * blocks.shape[1] + row, -1).astype(jnp.int32)
 
 
 def draw_available(
-    key: jax.Array, weights: jax.Array, available: jax.Array, *, tile: int | None = None
+    key: jax.Array, weights: jax.Array, available: jax.Array, *, block: int | None = None
 ) -> jax.Array:
-    """As `draw_index` among the rows that are ``available`` [n] bool; uniform there if their weights are all 0.
+    """Draws one available index, P(i) ∝ weights_i; uniform over the available rows if their weights are all 0.
 
-    Returns a scalar int32; −1 when no row is available, or a weight there is not finite.
+    Args:
+        key: typed PRNG key.
+        weights: [n] float32, not negative where ``available``.
+        available: [n] bool, rows that may be drawn.
+        block: rows in a block, as in `draw_index`.
+
+    Returns:
+        Scalar int32. −1 if no row is available, or the sum of the available rows' weights is not finite.
     """
     masked = jnp.where(available, weights, 0.0)
     total = jnp.sum(masked)
     weights = jnp.where(total > 0, masked, available.astype(weights.dtype))
-    return jnp.where(jnp.isfinite(total), draw_index(key, weights, tile=tile), -1)
+    return jnp.where(jnp.isfinite(total), draw_index(key, weights, block=block), -1)
 
 
-def _in_tiles(weights: jax.Array, tile: int | None) -> tuple[jax.Array, jax.Array]:
-    """The weights in tiles [t, tile], filled up with 0, and the tiles' sums [t]."""
+def _in_blocks(weights: jax.Array, block: int | None) -> tuple[jax.Array, jax.Array]:
+    """The weights in blocks [b, block], padded with 0, and the sum of each block [b]."""
     n = weights.shape[0]
-    tile = tile or default_tile(n)
-    tiles = jnp.pad(weights, (0, -n % tile)).reshape(-1, tile)
-    return tiles, jnp.sum(tiles, axis=1)
+    block = block or default_block(n)
+    blocks = jnp.pad(weights, (0, -n % block)).reshape(-1, block)
+    return blocks, jnp.sum(blocks, axis=1)
 
 
-def default_tile(n: int) -> int:
-    """max(1024, ⌈√n⌉), or n if that is less."""
+def default_block(n: int) -> int:
+    """Rows in a block of the two-level draw from n rows: max(1024, ⌈√n⌉), or n if that is less."""
     return min(n, max(1024, math.isqrt(n - 1) + 1))
 
 
 def _invert(uniform: jax.Array, weights: jax.Array) -> jax.Array:
-    """The first row of positive weight at which the running sum exceeds ``uniform`` (in [0, 1)) of the whole.
+    """The first row of positive weight whose running sum exceeds ``uniform`` · Σ weights, uniform in [0, 1).
 
-    Asking for a positive weight matters: a parallel cumulative sum can rise by a rounding error where the
-    weight is 0. The last positive row stands in should rounding leave no running sum above the target.
+    The weight must be positive because a parallel cumulative sum can rise by a rounding error where the weight
+    is 0. If rounding leaves no running sum above the target, the last row of positive weight is returned.
     """
     running = jnp.cumsum(weights)
     positive = weights > 0

@@ -1,16 +1,10 @@
 """The next batch of a pool in memory or on a disk."""
 
-from badge_jax.selection._select import (
-    Forecast,
-    Inputs,
-    Selection,
-    SelectOptions,
-    Task,
-    forecast,
-    make_task,
-    run_task,
-    select,
-)
+from badge_jax.selection._forecast import Forecast, forecast
+from badge_jax.selection._select import Selection, run_task, select
+from badge_jax.selection.matrices import matrix_of, open_matrix
+from badge_jax.selection.row_lists import read_ids, read_vector
+from badge_jax.selection.task import Inputs, SelectOptions, Task, make_task
 
 __all__ = [
     "Forecast",
@@ -20,6 +14,10 @@ __all__ = [
     "Task",
     "forecast",
     "make_task",
+    "matrix_of",
+    "open_matrix",
+    "read_ids",
+    "read_vector",
     "run_task",
     "select",
 ]

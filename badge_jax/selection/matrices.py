@@ -1,14 +1,11 @@
-"""Matrices that are read by the row, from memory or from ``.npy`` and ``.npz`` files, and lists of rows.
+"""Matrices that are read by the row, from memory or from ``.npy`` and ``.npz`` files.
 
-Files are read and never mapped: the pages of a mapped file count as memory of the process. Nothing is
-unpickled.
+Files are never mapped, because the pages of a mapped file count as memory of the process. Nothing is unpickled.
 """
 
 import ast
-import csv
 import io
 import math
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,13 +20,15 @@ _LONGEST_HEADER = 10_000
 
 
 class Matrix(NamedTuple):
-    """A matrix [n, width] read by the row.
+    """A matrix [n, width] that is read by the row.
 
-    name:  how messages call it
-    dtype: as stored
-    read:  (start, stop) -> [stop − start, width] float16 or float32, in the machine's byte order
-    take:  indices [m] -> [m, width], likewise
-    is_in_memory: whether reading costs no access to a file
+    Attributes:
+        name: its name in messages.
+        shape: (n, width).
+        dtype: as stored.
+        read: (start, stop) -> [stop − start, width] float16 or float32, in the machine's byte order.
+        take: indices [m] -> [m, width] float16 or float32, in the machine's byte order.
+        is_in_memory: whether reading needs no access to a file.
     """
 
     name: str
@@ -41,11 +40,18 @@ class Matrix(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
+        """Size as stored, in bytes."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
 
 class _Layout(NamedTuple):
-    """Where the array of a ``.npy`` file starts, and what it holds."""
+    """The header of a ``.npy`` file.
+
+    Attributes:
+        offset: where the array starts, in bytes.
+        shape: of the array.
+        dtype: of the array, as stored.
+    """
 
     offset: int
     shape: tuple[int, ...]
@@ -53,24 +59,66 @@ class _Layout(NamedTuple):
 
 
 def matrix_of(array: Any, name: str) -> Matrix:
-    """An array in memory as a `Matrix`: NumPy's, JAX's, or of anything with ``__dlpack__`` or ``__array__``.
+    """An array in memory as a `Matrix`.
 
-    Raises InputError unless it is a matrix of float16, float32 or float64 with at least one row and column.
+    Args:
+        array: [n, width] float16, float32 or float64, from NumPy, JAX, or any library with ``__dlpack__`` or
+            ``__array__``.
+        name: its name in messages.
+
+    Returns:
+        `Matrix`. It shares the memory of the array where the library allows it.
+
+    Raises:
+        InputError: if NumPy cannot read the array, if its shape or dtype is not as described, or if it has no
+            row or no column.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import matrix_of
+        >>> matrix = matrix_of(np.array([[1.0, 2.0], [3.0, 4.0]]), "features")
+        >>> matrix.read(1, 2)  # float64 is read as float32
+        array([[3., 4.]], dtype=float32)
     """
     return _in_memory(_as_numpy(array, name), name)
 
 
 def open_matrix(path: Path, name: str) -> Matrix:
-    """The matrix in a ``.npy`` file, or in a ``.npz`` file (the member ``name``, or the only one; read whole).
+    """The matrix in a ``.npy`` file, or in a ``.npz`` file.
 
-    Raises InputError for a file that is missing, damaged, pickled, or holds something else.
+    Only the header of a ``.npy`` file is read now; `Matrix.read` and `Matrix.take` read its rows. A ``.npz``
+    file may be compressed, so its array is read into memory at once.
+
+    Args:
+        path: of the file. It holds [n, width] float16, float32 or float64.
+        name: its name in messages. In a ``.npz`` file of several arrays, the one of this name is read, without
+            the dashes of an option.
+
+    Returns:
+        `Matrix`.
+
+    Raises:
+        InputError: if the file is missing, damaged or pickled, or holds anything else.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from badge_jax.selection import open_matrix
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "features.npy"
+        ...     np.save(path, np.array([[1.0, 2.0], [3.0, 4.0]], np.float32))
+        ...     matrix = open_matrix(path, "features")
+        ...     matrix.take(np.array([1, 0]))
+        array([[3., 4.],
+               [1., 2.]], dtype=float32)
     """
-    _check_file(path, name, "a .npy or .npz file")
+    check_file(path, name, "a .npy or .npz file")
     if zipfile.is_zipfile(path):
         return _in_memory(_from_npz(path, name), name)
     if path.suffix == ".npz":
-        raise InputError(f"{name}: {path} cannot be read; wanted a whole .npz file")
-    layout = _npy_layout(path, name)
+        raise InputError(f"{name}: {path} cannot be read; wanted a complete .npz file")
+    layout = npy_layout(path, name)
     _check(layout.shape, layout.dtype, name)
     (n, width), row_bytes = layout.shape, layout.shape[1] * layout.dtype.itemsize
 
@@ -91,83 +139,33 @@ def open_matrix(path: Path, name: str) -> Matrix:
 
 
 def in_memory(matrix: Matrix) -> Matrix:
-    """The same matrix, read once and held."""
+    """The same matrix, read into memory if it is in a file."""
     if matrix.is_in_memory:
         return matrix
     return _in_memory(matrix.read(0, matrix.shape[0]), matrix.name)
 
 
-def read_vector(path: Path, name: str) -> np.ndarray:
-    """Row numbers, or a mask, from a ``.npy`` file; row numbers from text with one a line, or from the column
-    ``index`` of a CSV file.
-
-    Raises InputError for anything else.
-    """
-    _check_file(path, name, "a .npy file or one row number a line")
-    if _is_npy(path):
-        return _small_array(path, name)
-    lines = _lines(path, name)
-    header = next(csv.reader(lines[:1]), [])
-    if is_csv := "index" in header:
-        lines = [dict(zip(header, row, strict=False)).get("index", "") for row in csv.reader(lines[1:]) if row]
-    words = [line.strip() for line in lines if line.strip() or is_csv]
-    for word in words:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
-            raise InputError(f"{name}: {path} holds {word[:40]!r}; wanted one row number a line")
-    return np.array([int(word) for word in words], np.int64)
-
-
-def read_ids(path: Path, name: str, n: int) -> list[str]:
-    """``n`` ids: the lines of a text file, or a ``.npy`` vector of text or integers.
-
-    Raises InputError for anything else.
-    """
-    _check_file(path, name, "a .npy file or one id a line")
-    if _is_npy(path):
-        array = _small_array(path, name)
-        if array.ndim != 1 or array.dtype.kind not in "iuU":
-            raise InputError(
-                f"{name}: {path} holds {array.dtype} of shape {array.shape}; wanted text or integers [n]"
-            )
-        ids = [str(entry) for entry in array.tolist()]
-    else:
-        ids = _lines(path, name)
-    if len(ids) != n:
-        raise InputError(f"{name}: {path} holds {len(ids)} ids for {n} rows; wanted one for each")
-    return ids
-
-
-def _is_npy(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6) == np.lib.format.MAGIC_PREFIX
-
-
-def _check_file(path: Path, name: str, wanted: str) -> None:
+def check_file(path: Path, name: str, wanted: str) -> None:
+    """Raises InputError unless ``path`` is a regular file; the message says ``name`` and what is ``wanted``."""
     if not path.is_file():
         found = (
-            "does not exist" if not path.exists() else "is a folder" if path.is_dir() else "is no plain file"
+            "does not exist"
+            if not path.exists()
+            else "is a folder"
+            if path.is_dir()
+            else "is not a regular file"
         )
         raise InputError(f"{name}: {path} {found}; wanted {wanted}")
 
 
-def _lines(path: Path, name: str) -> list[str]:
-    """The lines as they are, but for line ends and a byte order mark."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
-
-
 def _as_numpy(array: Any, name: str) -> np.ndarray:
-    if hasattr(array, "detach"):  # a PyTorch tensor that requires a gradient gives away no memory
+    if hasattr(array, "detach"):  # a PyTorch tensor that requires a gradient does not share its memory
         array = array.detach()
     for read in (np.from_dlpack, np.asarray):
         if read is np.asarray or (hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray)):
             try:
                 return read(array)
-            except Exception:  # each library refuses in its own way
+            except Exception:  # each library raises its own kind of error
                 continue
     raise InputError(
         f"{name} is a {type(array).__name__} that NumPy cannot read; wanted an array of {', '.join(_DTYPES)} "
@@ -188,9 +186,9 @@ def _in_memory(array: np.ndarray, name: str) -> Matrix:
 
 
 def _converted(rows: np.ndarray) -> np.ndarray:
-    """In the machine's byte order, float64 as float32."""
+    """``rows`` in the machine's byte order, and float64 as float32."""
     if rows.dtype.itemsize == 8:
-        with np.errstate(over="ignore"):  # what becomes infinite is found by who looks at the values
+        with np.errstate(over="ignore"):  # the survey reports what becomes infinite
             return rows.astype(np.float32)
     return rows if rows.dtype.isnative else rows.astype(rows.dtype.newbyteorder("="))
 
@@ -218,20 +216,26 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
             return members[name.lstrip("-") if name.lstrip("-") in names else names[0]]
     except InputError:
         raise
-    except Exception as error:  # a damaged archive fails in many ways
+    except Exception as error:  # a damaged archive raises many kinds of errors
         raise InputError(
-            f"{name}: {path} cannot be read ({_first_line(error)}); wanted a whole .npz file"
+            f"{name}: {path} cannot be read ({_first_line(error)}); wanted a complete .npz file"
         ) from None
 
 
-def _small_array(path: Path, name: str) -> np.ndarray:
-    layout = _npy_layout(path, name)
-    content = path.read_bytes()[layout.offset :]
-    return np.frombuffer(content, layout.dtype, count=math.prod(layout.shape)).reshape(layout.shape)
+def npy_layout(path: Path, name: str) -> _Layout:
+    """Reads the header of a ``.npy`` file.
 
+    Args:
+        path: of the file.
+        name: its name in messages.
 
-def _npy_layout(path: Path, name: str) -> _Layout:
-    """Reads the header. Raises InputError where the file is not what its header says."""
+    Returns:
+        `_Layout`.
+
+    Raises:
+        InputError: if the header is damaged, the file is shorter than it says, or the array is pickled or in
+            Fortran order.
+    """
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -239,7 +243,7 @@ def _npy_layout(path: Path, name: str) -> _Layout:
             length = int.from_bytes(file.read(length_bytes), "little")
             header = file.read(length) if length <= _LONGEST_HEADER else b""
             if len(header) != length or version not in ((1, 0), (2, 0), (3, 0)):
-                raise ValueError("its header is cut off or of an unknown version")
+                raise ValueError("its header is cut off or has an unknown version")
             fields = ast.literal_eval(header.decode("latin1" if version < (3, 0) else "utf-8").strip())
             dtype = np.lib.format.descr_to_dtype(fields["descr"])
             shape, is_fortran = fields["shape"], fields["fortran_order"]
@@ -247,11 +251,11 @@ def _npy_layout(path: Path, name: str) -> _Layout:
                 raise ValueError(f"its shape is {shape!r}")
             largest = math.prod(max(1, size) for size in shape) * dtype.itemsize
             if not isinstance(is_fortran, bool) or not 0 < largest < 2**62:
-                raise ValueError("its header makes no sense")
+                raise ValueError("its header is not valid")
             offset, size = file.tell(), file.seek(0, 2)
     except OSError:
         raise
-    except Exception as error:  # whatever a damaged header makes the parser raise
+    except Exception as error:  # a damaged header makes the parser raise many kinds of errors
         raise InputError(f"{name}: {path} is not a .npy file ({_first_line(error)})") from None
     if dtype.hasobject:
         raise InputError(
@@ -261,12 +265,14 @@ def _npy_layout(path: Path, name: str) -> _Layout:
         raise InputError(f"{name}: {path} is in Fortran order; save numpy.ascontiguousarray of it")
     wanted = math.prod(shape) * dtype.itemsize
     if size - offset < wanted:
-        raise InputError(f"{name}: {path} is cut off: {size - offset} bytes of data where {wanted} belong")
+        raise InputError(
+            f"{name}: {path} is cut off: {size - offset} bytes of data where {wanted} are expected"
+        )
     return _Layout(offset, shape, dtype)
 
 
 def _read_into(file: io.RawIOBase, offset: int, array: np.ndarray, name: str) -> None:
-    """Fills a contiguous array from the file."""
+    """Fills a contiguous array from the file, from byte ``offset`` on."""
     file.seek(offset)
     view, done = array.data.cast("B"), 0
     while done < len(view):

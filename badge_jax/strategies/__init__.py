@@ -2,10 +2,17 @@
 
 from collections.abc import Callable
 
+from badge_jax.pool import Head, Pool
 from badge_jax.strategies._albl import albl
-from badge_jax.strategies.base import Pool, Strategy
-from badge_jax.strategies.diverse import badge, badge_kcenter, badge_kdpp, coreset
-from badge_jax.strategies.pointwise import confidence, entropy, margin, random
+from badge_jax.strategies._badge import badge
+from badge_jax.strategies._badge_kcenter import badge_kcenter
+from badge_jax.strategies._badge_kdpp import badge_kdpp
+from badge_jax.strategies._confidence import confidence
+from badge_jax.strategies._coreset import coreset
+from badge_jax.strategies._entropy import entropy
+from badge_jax.strategies._margin import margin
+from badge_jax.strategies._random import random
+from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "badge": badge,
@@ -18,6 +25,28 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
 }
-"""Name → maker: ``STRATEGIES[name](**options) -> Strategy``."""
+"""Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
+order."""
 
-__all__ = ["STRATEGIES", "Pool", "Strategy"]
+__all__ = [
+    "STRATEGIES",
+    "Head",
+    "Init",
+    "Pool",
+    "Query",
+    "Ranked",
+    "Spread",
+    "Strategy",
+    "albl",
+    "badge",
+    "badge_kcenter",
+    "badge_kdpp",
+    "check_needs",
+    "confidence",
+    "coreset",
+    "entropy",
+    "margin",
+    "planned",
+    "random",
+    "stateless",
+]

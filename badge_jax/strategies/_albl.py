@@ -6,10 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from badge_jax.pool import Pool
+from badge_jax.rows import mark_rows
 from badge_jax.samplers.checks import check_count
-from badge_jax.strategies.base import Pool, Strategy
-from badge_jax.strategies.diverse import coreset
-from badge_jax.strategies.pointwise import confidence
+from badge_jax.strategies._confidence import confidence
+from badge_jax.strategies._coreset import coreset
+from badge_jax.strategies.base import Strategy, check_needs
 
 VARIANTS = ("reference", "exp4p")
 _DELTA = 0.1  # the probability with which EXP4.P's bound on the regret may fail
@@ -18,13 +20,14 @@ _DELTA = 0.1  # the probability with which EXP4.P's bound on the regret may fail
 class AlblState(NamedTuple):
     """What the bandit remembers; arms are (coreset, confidence).
 
-    log_weights:   [2] float32, ln w, with Σ w = 1
-    probabilities: [2] float32, p, with which the last arm was drawn
-    credit:        [2] float32, each arm's part in the last batch
-    importance:    [n] float32, what being right about a row counts in the reward
-    arm:           scalar int32, the last arm drawn; −1 before the first query
-    reward:        scalar float32, r as of the last query; 0 until the second
-    horizon:       scalar int32, T, queries to make
+    Attributes:
+        log_weights: [2] float32, ln w, with Σ w = 1.
+        probabilities: [2] float32, p, with which the last arm was drawn.
+        credit: [2] float32, each arm's part in the last batch.
+        importance: [n] float32, what being right about a row counts in the reward.
+        arm: scalar int32, the last arm drawn; −1 before the first query.
+        reward: scalar float32, r as of the last query; 0 until the second.
+        horizon: scalar int32, T, queries that the bandit was started for.
     """
 
     log_weights: jax.Array
@@ -37,24 +40,35 @@ class AlblState(NamedTuple):
 
 
 def albl(*, variant: str = "reference") -> Strategy:
-    """ALBL over CORESET and CONF: each batch comes whole from one of the two arms, drawn with
+    """ALBL: a bandit over CORESET and CONF. Each batch comes whole from one of the two arms, drawn with
     p = (1 − K p_min) w/Σw + p_min.
 
     From the second query on, w learns from how often the new model is right about the rows labeled:
     w_a ← w_a exp(p_min/2 (r credit_a + bonus_a)), with K = 2 arms and δ = 0.1.
 
     "reference" (the authors' code): p_min = 1/(10 K). r is the mean over all labeled rows of 1[ŷ = y], divided
-        by the p of the arm that queried the row (1 for an initial row). Only the last arm changes: credit 1,
-        bonus √(ln(K/δ)/K)/p.
+    by the p of the arm that queried the row (1 for an initial row). Only the last arm changes: credit 1, bonus
+    √(ln(K/δ)/K)/p.
+
     "exp4p" (Hsu and Lin, in batches): p_min = min(√(ln K/(K T)), 1/K) for T queries. A row j has ψ_aj = 1/k in
-        arm a's batch of k, else 0, and q_j = Σ_a p_a ψ_aj. r = Σ 1[ŷ_j = y_j]/q_j / (n T) over the rows queried
-        so far, n those of the pool. Every arm changes: credit the mean of ψ_aj/q_j over the last batch, bonus
-        √(ln(K/δ)/(K T))/p_a.
+    arm a's batch of k, else 0, and q_j = Σ_a p_a ψ_aj. r = Σ 1[ŷ_j = y_j]/q_j / (n T) over the rows queried so
+    far, n those of the pool. Every arm changes: credit the mean of ψ_aj/q_j over the last batch, bonus
+    √(ln(K/δ)/(K T))/p_a. T is the number of rounds that ``init`` was called with. It is part of the state: a
+    run that is given more rounds later keeps it.
 
-    T is the number of rounds that ``init`` was called with; a run that is given more later keeps it.
+    Args:
+        variant: "reference" or "exp4p".
 
-    Raises ValueError for another variant.
-    Source: Hsu and Lin, AAAI 2015; Ash et al., ICLR 2020, section 4, and their code.
+    Raises:
+        ValueError: for another variant.
+
+    References:
+        Hsu and Lin, AAAI 2015; Ash et al., ICLR 2020, section 4, and their code.
+
+    Example:
+        >>> from badge_jax.strategies import albl
+        >>> int(albl(variant="exp4p").init(n=50, num_rounds=8).horizon)
+        8
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}; wanted one of {', '.join(VARIANTS)}")
@@ -69,6 +83,7 @@ def albl(*, variant: str = "reference") -> Strategy:
     def query(key: jax.Array, state: AlblState, pool: Pool, k: int) -> tuple[jax.Array, AlblState]:
         n = pool.available.shape[0]
         check_count(k, n)
+        check_needs("albl", _NEEDS, pool)
         arm_key, batch_key = jax.random.split(key)
         rounds = jnp.where(is_reference, 1, state.horizon)
         least = jnp.sqrt(math.log(_NUM_ARMS) / (_NUM_ARMS * rounds))
@@ -100,11 +115,12 @@ def albl(*, variant: str = "reference") -> Strategy:
         )
         return batch, state
 
-    return Strategy(init, query)
+    return Strategy(init, query, _NEEDS)
 
 
 _ARMS = (coreset(), confidence())
 _NUM_ARMS = len(_ARMS)
+_NEEDS = ("logits", "features", "labels")
 
 
 def _one_batch(
@@ -123,8 +139,7 @@ def _both_batches(
     batches = jnp.stack([arm.query(key, (), pool, k)[0] for arm in _ARMS])
     batch = batches[arm]
     is_query = batch >= 0
-    rows = jnp.where(batches >= 0, batches, n)
-    is_wanted = jnp.zeros((_NUM_ARMS, n), bool).at[jnp.arange(_NUM_ARMS)[:, None], rows].set(True, mode="drop")
+    is_wanted = jax.vmap(lambda indices: mark_rows(n, indices))(batches)
     wanted = is_wanted[:, batch] / k  # ψ
     drawn = jnp.where(is_query, probabilities @ wanted, 1.0)  # q
     credit = jnp.mean(wanted / drawn[None, :], axis=1, where=is_query[None, :])

@@ -1,4 +1,4 @@
-"""Training a network on the labeled rows, and what it says of all of them."""
+"""Training a network on the labeled rows, and computing its outputs on all rows."""
 
 from badge_jax.training.fit import (
     Fit,

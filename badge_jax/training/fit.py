@@ -1,4 +1,4 @@
-"""Training a network from scratch on the labeled rows, on the device from the first step to the last."""
+"""Training a network from scratch on the labeled rows, in one loop on the device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,22 +8,33 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from badge_jax import paper
 from badge_jax.models import Model, Variables
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """When to stop and how many rows a step takes.
+    """The size of a minibatch and when to stop.
 
-    minibatch_size:  rows in a gradient step
-    target_accuracy: stop after the first epoch in which at least this share of the labeled rows was
-                     classified correctly, each counted when its minibatch came by
-    max_epochs:      stop here at the latest
+    Attributes:
+        minibatch_size: rows in a gradient step.
+        target_accuracy: share of the labeled rows in (0, 1]; training stops after the first epoch that
+            classifies at least this share correctly. A row is counted in its minibatch's step, with the
+            weights before that step.
+        max_epochs: training stops after this many epochs even if it has not reached ``target_accuracy``.
+
+    Raises:
+        ValueError: if a value is outside its range.
+
+    Example:
+        >>> from badge_jax import FitOptions
+        >>> FitOptions(max_epochs=100)
+        FitOptions(minibatch_size=64, target_accuracy=0.99, max_epochs=100)
     """
 
-    minibatch_size: int = 64
-    target_accuracy: float = 0.99
-    max_epochs: int = 3000
+    minibatch_size: int = paper.DIGITS.minibatch_size
+    target_accuracy: float = paper.TARGET_ACCURACY
+    max_epochs: int = paper.MAX_EPOCHS
 
     def __post_init__(self) -> None:
         if self.minibatch_size < 1:
@@ -35,12 +46,13 @@ class FitOptions:
 
 
 class Fit(NamedTuple):
-    """A trained network and how it got there.
+    """A trained network and how its training ended.
 
-    variables:      the model's pytree
-    train_accuracy: scalar float32, share of the labeled rows classified correctly during the last epoch
-    epochs:         scalar int32
-    converged:      scalar bool, whether ``target_accuracy`` was reached
+    Attributes:
+        variables: the model's pytree.
+        train_accuracy: scalar float32, share of the labeled rows classified correctly during the last epoch.
+        epochs: scalar int32, the number of epochs trained.
+        converged: scalar bool, whether ``target_accuracy`` was reached.
     """
 
     variables: Variables
@@ -49,29 +61,67 @@ class Fit(NamedTuple):
     converged: jax.Array
 
 
-def make_optimizer(learning_rate: float) -> optax.GradientTransformation:
-    """Adam on gradients clipped elementwise to ±0.1, as in the authors' code; no decay, no schedule."""
-    return optax.chain(optax.clip(0.1), optax.adam(learning_rate))
+def make_optimizer(learning_rate: float, *, clip: float = paper.CLIP) -> optax.GradientTransformation:
+    """Adam on gradients that are clipped elementwise, as in the authors' code; no decay, no schedule.
+
+    Args:
+        learning_rate: Adam's step size.
+        clip: gradients are clipped to ±clip.
+
+    Returns:
+        An Optax gradient transformation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from badge_jax import make_optimizer
+        >>> optimizer = make_optimizer(1e-3)
+        >>> weights = {"kernel": jnp.ones((4, 3))}
+        >>> updates, state = optimizer.update(weights, optimizer.init(weights))  # the gradient is 1 everywhere
+        >>> updates["kernel"].shape, bool((updates["kernel"] < 0).all())
+        ((4, 3), True)
+    """
+    return optax.chain(optax.clip(clip), optax.adam(learning_rate))
 
 
 def make_fit(
     model: Model, optimizer: optax.GradientTransformation, options: FitOptions = FitOptions()
 ) -> Callable[..., Fit]:
-    """The function that trains ``model`` from fresh weights on the labeled rows of a pool.
+    """Makes the function that trains ``model`` from fresh weights on the labeled rows of a pool.
 
-    Returns ``fit(key, inputs, labels, indices, count) -> Fit``, pure, to be jitted by the caller once for all
-    rounds: the labeled set is a buffer of fixed capacity and a count, so its growth compiles nothing.
+    Every epoch visits each labeled row once, in a new random order. Masked rows fill up the last minibatch. The
+    labeled set is a buffer of fixed capacity and a count, so it can grow without a new compilation.
 
-        key:     typed PRNG key; weights and minibatches depend on it alone, not on the buffer's capacity
-        inputs:  [n, ...] the whole pool
-        labels:  [n] int32 (those of rows outside the labeled set are never read)
-        indices: [capacity] int32, rows of the pool; the first ``count`` are the labeled set
-        count:   scalar int32, 1 ≤ count ≤ capacity
+    Two things differ from the authors' code. Everything is re-initialised each round; they carry their
+    BatchNorm statistics over. A fit that stays poor ends at ``max_epochs`` with ``converged`` False; theirs
+    restarts when its accuracy is below 20 % after 1,000 epochs.
 
-    Every epoch visits the labeled rows once in a fresh order; the last minibatch is filled up with masked rows.
-    Source: Ash et al., ICLR 2020, section 4, and the authors' code, but for two things: everything is
-    re-initialised each round (their BatchNorm statistics are not), and a fit that stays poor is not restarted
-    (theirs is, when under 20 % after 1,000 epochs): it ends at ``max_epochs`` with ``converged`` False.
+    Args:
+        model: the network.
+        optimizer: an Optax gradient transformation, for instance `make_optimizer`'s.
+        options: when to stop, and the size of a minibatch.
+
+    Returns:
+        ``fit(key, inputs, labels, indices, count) -> Fit``, a pure function. Jit it once for all rounds. Its
+        arguments:
+
+        - key: typed PRNG key. The weights and the order of the rows depend on it, not on the capacity.
+        - inputs: [n, ...], the whole pool.
+        - labels: [n] int32. Labels of rows outside the labeled set are never used.
+        - indices: [capacity] int32, rows of the pool. The first ``count`` are the labeled set.
+        - count: scalar int32, 1 ≤ count ≤ capacity.
+
+    References:
+        Ash et al., ICLR 2020, section 4, and the authors' code.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import FitOptions, make_fit, make_optimizer, mlp
+        >>> fit = jax.jit(make_fit(mlp(2, hidden=8), make_optimizer(1e-2), FitOptions(max_epochs=3)))
+        >>> inputs = jax.random.normal(jax.random.key(0), (20, 4))
+        >>> labels = (inputs[:, 0] > 0).astype(jnp.int32)
+        >>> result = fit(jax.random.key(1), inputs, labels, jnp.arange(20), 12)  # 12 of 20 rows are labeled
+        >>> 1 <= int(result.epochs) <= 3
+        True
     """
     train_step = make_train_step(model, optimizer)
     size = options.minibatch_size
@@ -111,17 +161,50 @@ def make_fit(
 
 
 class StepMetrics(NamedTuple):
-    """loss: scalar float32, mean cross-entropy over the minibatch, in nats. num_correct: scalar int32."""
+    """What one gradient step reports of its minibatch.
+
+    Attributes:
+        loss: scalar float32, mean cross-entropy over the rows that count, in nats.
+        num_correct: scalar int32, rows that count and were classified correctly.
+    """
 
     loss: jax.Array
     num_correct: jax.Array
 
 
 def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Callable[..., tuple]:
-    """One minibatch: ``train_step(variables, optimizer_state, x [b, ...], labels [b] int32, mask [b] bool)
-    -> (variables, optimizer_state, StepMetrics)``.
+    """Makes the function that takes one gradient step on one minibatch.
 
-    Loss and metrics are over the rows where ``mask`` is True, and are those of the variables passed in.
+    Args:
+        model: the network.
+        optimizer: an Optax gradient transformation.
+
+    Returns:
+        ``train_step(variables, optimizer_state, x, labels, mask)``, a pure function that returns
+        ``(variables, optimizer_state, StepMetrics)``. Its arguments:
+
+        - variables: the model's pytree.
+        - optimizer_state: at the start, ``optimizer.init(variables)``.
+        - x: [b, ...], the inputs of the minibatch.
+        - labels: [b] int32.
+        - mask: [b] bool. Only rows where it is True count in the loss and in the metrics.
+
+        The metrics describe the variables before the step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import make_optimizer, mlp
+        >>> from badge_jax.training import make_train_step
+        >>> model, optimizer = mlp(2, hidden=8), make_optimizer(1e-2)
+        >>> x = jax.random.normal(jax.random.key(0), (20, 4))
+        >>> labels = (x[:, 0] > 0).astype(jnp.int32)
+        >>> variables = model.init(jax.random.key(1), x)
+        >>> train_step = jax.jit(make_train_step(model, optimizer))
+        >>> variables, state, metrics = train_step(
+        ...     variables, optimizer.init(variables), x, labels, jnp.ones(20, bool)
+        ... )
+        >>> 0 <= int(metrics.num_correct) <= 20
+        True
     """
 
     def loss_fn(variables: Variables, x: jax.Array, labels: jax.Array, mask: jax.Array) -> tuple:
@@ -146,9 +229,9 @@ def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Ca
 
 
 def _shuffle(key: jax.Array, indices: jax.Array, count: jax.Array) -> jax.Array:
-    """The first ``count`` of ``indices`` in uniformly random order, the others after them.
+    """The first ``count`` of ``indices`` [capacity] in uniformly random order, then the others.
 
-    An element's random bits depend on its position alone, so the order is the same at every capacity.
+    The random bits of an element depend only on its position, so the order is the same for every capacity.
     """
     is_labeled = jnp.arange(len(indices)) < count
     bits = jax.random.bits(key, (len(indices),)) >> 1

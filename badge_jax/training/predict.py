@@ -1,4 +1,4 @@
-"""What a network says of many rows, a batch of fixed size at a time."""
+"""The outputs of a network on many rows, computed in batches of fixed size."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,17 +10,38 @@ from badge_jax.models import Model, Variables
 
 
 class Outputs(NamedTuple):
-    """What a network says of n rows: logits [n, c] and features [n, d], float32."""
+    """The outputs of a network on n rows.
+
+    Attributes:
+        logits: [n, c] float32, in nats.
+        features: [n, d] float32, the input of the output layer.
+    """
 
     logits: jax.Array
     features: jax.Array
 
 
 def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, jax.Array], Outputs]:
-    """Returns ``predict(variables, inputs [n, ...]) -> Outputs``, in evaluation mode.
+    """Makes the function that computes a network's outputs in evaluation mode.
 
-    Runs in batches of fixed size, so that memory is the outputs and one batch; the last batch starts early
-    enough to end at the last row.
+    It works in batches of fixed size, so its memory is the outputs and one batch. The last batch ends at the
+    last row, and so may overlap the batch before it.
+
+    Args:
+        model: the network.
+        batch_size: rows computed at a time; at most n are.
+
+    Returns:
+        ``predict(variables, inputs [n, ...]) -> Outputs``, a pure function.
+
+    Example:
+        >>> import jax
+        >>> from badge_jax import make_predict, mlp
+        >>> model = mlp(3, hidden=8)
+        >>> inputs = jax.random.normal(jax.random.key(0), (20, 4))
+        >>> outputs = make_predict(model)(model.init(jax.random.key(1), inputs), inputs)
+        >>> outputs.logits.shape, outputs.features.shape
+        ((20, 3), (20, 8))
     """
 
     def predict(variables: Variables, inputs: jax.Array) -> Outputs:
@@ -48,8 +69,24 @@ def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, ja
 
 
 def make_num_correct(model: Model) -> Callable[[Variables, jax.Array, jax.Array], jax.Array]:
-    """Returns ``num_correct(variables, inputs [n, ...], labels [n] int32) -> scalar int32``: the rows that the
-    network, in evaluation mode, classifies correctly."""
+    """Makes the function that counts the rows that a network classifies correctly, in evaluation mode.
+
+    Args:
+        model: the network.
+
+    Returns:
+        ``num_correct(variables, inputs [n, ...], labels [n] int32) -> scalar int32``, a pure function.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from badge_jax import mlp
+        >>> from badge_jax.training import make_num_correct
+        >>> model = mlp(3, hidden=8)
+        >>> inputs = jax.random.normal(jax.random.key(0), (20, 4))
+        >>> variables = model.init(jax.random.key(1), inputs)
+        >>> 0 <= int(make_num_correct(model)(variables, inputs, jnp.zeros(20, jnp.int32))) <= 20
+        True
+    """
     predict = make_predict(model)
 
     def num_correct(variables: Variables, inputs: jax.Array, labels: jax.Array) -> jax.Array:

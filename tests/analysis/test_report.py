@@ -1,23 +1,25 @@
+"""The folder that `report` writes."""
+
 import base64
 import csv
 import errno
 import json
 import os
 import shutil
+import sys
 from html.parser import HTMLParser
 
 import matplotlib.image
 import pytest
 
-from badge_jax import STRATEGIES
-from badge_jax.analysis._report import read_runs, report
-from badge_jax.analysis.figures import STYLES
-from badge_jax.errors import InputError
+from badge_jax.analysis import report
+from badge_jax.errors import EnvironmentFailure, InputError
 
 
-def write_run(directory, strategy, seed, accuracies, batch_size=10):
+def write_run(directory, strategy, seed, accuracies, batch_size=10, **options):
     directory.mkdir(parents=True)
     config = {"dataset": "d", "model": "m", "batch_size": batch_size, "strategy": strategy, "seed": seed}
+    config |= options
     lines = [
         {"round": i, "num_labeled": 5 + batch_size * i, "test_accuracy": accuracy, "indices": []}
         for i, accuracy in enumerate(accuracies)
@@ -63,34 +65,6 @@ def test_summary_pictures_and_table(runs, tmp_path):
     assert "      15    55.0    25.0" in result.table
 
 
-def test_a_run_named_twice_counts_once(runs, tmp_path):
-    assert len(read_runs([runs, runs / "badge0"])) == 5
-
-
-def test_one_seed_in_two_directories_is_refused(runs):
-    write_run(runs / "again", "badge", 0, [0.3])
-    with pytest.raises(InputError, match=r"badge0 and .*again are both d/m/10/badge with seed 0"):
-        read_runs([runs])
-
-
-def test_runs_with_other_options_are_no_repeats(runs):
-    write_run(runs / "badge7", "badge", 7, [0.3])
-    for name, rate in (("badge0", 1e-4), ("badge7", 1e-2)):
-        config = json.loads((runs / name / "config.json").read_text())
-        (runs / name / "config.json").write_text(json.dumps({**config, "learning_rate": rate}))
-    with pytest.raises(InputError, match=r"have learning_rate = 0\.01 and 0\.0001; report them separately"):
-        read_runs([runs])
-
-
-def test_strategies_under_other_protocols_are_not_compared(runs):
-    config = json.loads((runs / "badge0" / "config.json").read_text())
-    for name, initial in (("badge0", 5), ("badge1", 5), ("deep/random0", 7)):
-        config = json.loads((runs / name / "config.json").read_text())
-        (runs / name / "config.json").write_text(json.dumps({**config, "initial": initial}))
-    with pytest.raises(InputError, match="are both d/m/10 but have initial = 7 and 5"):
-        read_runs([runs])
-
-
 def test_a_failed_write_keeps_the_old_report(runs, tmp_path, monkeypatch):
     report([runs], tmp_path / "report")
     before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
@@ -111,13 +85,6 @@ def test_nothing_to_read(tmp_path, runs):
     with pytest.raises(InputError, match="missing is not a folder"):
         report([tmp_path / "missing"], tmp_path / "report")
     assert not (tmp_path / "report").exists()
-
-
-def test_every_strategy_has_a_look_of_its_own():
-    assert set(STRATEGIES) <= set(STYLES)
-    colours, dashes_and_markers = zip(*((style[0], style[1:]) for style in STYLES.values()), strict=True)
-    assert len(set(colours)) == len(STYLES)
-    assert len(set(dashes_and_markers)) == len(STYLES)
 
 
 def five_repeats(folder, batch_size=10, **curves):
@@ -201,8 +168,86 @@ def test_the_page_needs_nothing_else_and_names_what_is_missing(tmp_path):
     assert "Incomplete: 5 runs are missing and 1 end early" in page.shown
 
 
-def test_diagnostics_make_no_other_repeats(runs):
-    for name, value in (("badge0", True), ("badge1", False)):
-        config = json.loads((runs / name / "config.json").read_text())
-        (runs / name / "config.json").write_text(json.dumps({**config, "diagnostics": value}))
-    assert len(read_runs([runs])) == 5
+def test_settings_with_one_slug_keep_their_pictures_apart(tmp_path):
+    write_run(tmp_path / "runs" / "0", "badge", 0, [0.1, 0.9], dataset="a/b.npz")
+    write_run(tmp_path / "runs" / "1", "badge", 0, [0.4, 0.5], dataset="a_b.npz")
+    write_run(tmp_path / "runs" / "2", "badge", 0, [0.4, 0.5], dataset="A_b.npz")
+    write_run(tmp_path / "runs" / "3", "badge", 0, [0.4, 0.5], dataset="c.npz")
+    result = report(tmp_path / "runs", tmp_path / "out")
+    names = [path.name for path in result.pictures]
+    assert len({name.casefold() for name in names}) == 4
+    assert "learning_curves_c.npz_m_10.png" in names
+    assert len({path.read_bytes() for path in result.pictures}) == 4
+    assert len(list((tmp_path / "out").glob("learning_curves_*.pdf"))) == 4
+
+
+def test_names_are_text_and_not_mathematics_or_markup(tmp_path):
+    names = [r"mine:$\frac$", "$", r"\$x_1$ y$", "_own(a='<i>')", "&lt;", "badge(first=norm)"]
+    for strategy, gain in zip(["random", *names], range(7), strict=True):
+        for seed in range(2):
+            write_run(
+                tmp_path / "runs" / f"{gain}-{seed}",
+                strategy,
+                seed,
+                [0.1 * i + gain / 50 for i in range(5)],
+                dataset=r"$\frac$/a.npz",
+                model="m$<b>$",
+            )
+    result = report(str(tmp_path / "runs"), str(tmp_path / "out"))
+    page = Reader(result.page.read_text("utf-8"))
+    assert page.open == []
+    for name in names:
+        assert name in page.shown
+        assert name in result.table
+    assert r"$\frac$/a.npz, m$<b>$, batches of 10" in page.shown
+
+
+def test_nested_options_do_not_disturb_the_page(tmp_path):
+    nested = {
+        "format": 2,
+        "strategy_options": {"alpha": 0.3},
+        "model_options": {"hidden": [64, 64]},
+        "code": {"mine.py": "0badcafe"},
+        "missing_classes": [3],
+        "environment": {"jax": "0.10"},
+    }
+    write_run(tmp_path / "runs" / "new", "mine:make(alpha=0.3)", 0, [0.1, 0.2], **nested)
+    write_run(tmp_path / "runs" / "old", "badge", 0, [0.1, 0.2])
+    page = Reader(report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8"))
+    assert "0badcafe" in page.shown
+    assert "1 runs: jax 0.10" in page.shown
+    assert "1 runs: not recorded" in page.shown
+
+
+def test_without_matplotlib_nothing_is_written(runs, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(EnvironmentFailure, match=r"pictures need matplotlib .*install badge_jax\[plots\]"):
+        report(runs, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_file_is_no_folder_for_a_report(runs, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken is a file; give a folder"):
+        report(runs, tmp_path / "taken")
+
+
+def test_pictures_of_an_earlier_report_are_removed(tmp_path):
+    """Beside new tables they would look like the new result; files of the user's stay."""
+    run_at = tmp_path / "runs" / "one"
+    run_at.mkdir(parents=True)
+    config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+    (run_at / "config.json").write_text(json.dumps(config))
+    (run_at / "rounds.jsonl").write_text(json.dumps({"round": 0, "num_labeled": 100, "test_accuracy": 0.5}))
+    out = tmp_path / "report"
+    out.mkdir()
+    for name in ("penalty_matrix.png", "cdf_by_network.pdf", "learning_curves_old_mlp_9.png", "notes.png"):
+        (out / name).write_bytes(b"")
+    report(tmp_path / "runs", out)
+    assert sorted(path.name for path in out.glob("*.p*")) == [
+        "learning_curves_letter_mlp_100.pdf",
+        "learning_curves_letter_mlp_100.png",
+        "notes.png",
+    ]

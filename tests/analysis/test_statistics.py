@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from badge_jax.analysis.statistics import (
+from badge_jax.analysis import (
+    MissingRun,
     Run,
-    Setting,
     beats,
     budgets,
     column_means,
@@ -14,6 +14,9 @@ from badge_jax.analysis.statistics import (
     penalty_matrix,
     zoom_range,
 )
+from badge_jax.runs.setting import Setting
+
+SETTING = Setting("d", "m", 10)
 
 
 def make_run(strategy, seed, accuracies, **changes):
@@ -34,8 +37,9 @@ def test_means_and_deviations_by_labels():
             make_run("a", 0, [0.1]),
         ]
     )
-    assert list(curves) == [Setting("d", "m", 10, "a"), Setting("d", "m", 10, "b")]
-    first, second = curves[Setting("d", "m", 10, "b")]
+    assert list(curves) == [SETTING]
+    assert list(curves[SETTING]) == ["a", "b"]
+    first, second = curves[SETTING]["b"]
     assert (first.num_labeled, first.runs) == (5, 3)
     assert first.mean == pytest.approx(0.4)
     assert first.std == pytest.approx(np.sqrt(0.08 / 3))
@@ -49,19 +53,23 @@ def test_settings_are_kept_apart():
         make_run("a", 0, [0.3], batch_size=20),
         make_run("a", 0, [0.5], model="n"),
     ]
-    assert [points[0].mean for points in mean_curves(runs).values()] == [0.1, 0.3, 0.5]
+    curves = mean_curves(runs)
+    assert list(curves) == [SETTING, SETTING._replace(batch_size=20), SETTING._replace(model="n")]
+    assert [by_strategy["a"][0].mean for by_strategy in curves.values()] == [0.1, 0.3, 0.5]
 
 
 def test_other_quantities_begin_with_the_first_query_and_have_gaps():
     run = make_run("a", 0, [0.1, 0.2, 0.3])
     for line, log_det in zip(run.rounds, (None, 4.0, None), strict=True):
         line |= {"gram_log_det": log_det, "query_seconds": 2.0}
-    (points,) = mean_curves([run, run], "gram_log_det").values()
+    points = mean_curves([run, run], "gram_log_det")[SETTING]["a"]
     assert [point.num_labeled for point in points] == [15, 25]
     assert points[0].mean == 4.0
     assert np.isnan(points[1].mean)
-    (points,) = mean_curves([run], "query_seconds").values()
+    points = mean_curves([run], "query_seconds")[SETTING]["a"]
     assert [point.mean for point in points] == [2.0, 2.0]
+    start = make_run("a", 1, [0.1])
+    assert mean_curves([start], "query_seconds") == {}
 
 
 # wins of row over column as figure 4 of Ash et al. prints them, and its last line
@@ -83,7 +91,7 @@ def test_printed_column_means():
     np.testing.assert_allclose(column_means(PRINTED), PRINTED_MEANS, atol=0.006)
 
 
-REFERENCE_CURVE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # at 5, 15, … 85 labels: n_0 = 85
+BASELINE_CURVE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # at 5, 15, … 85 labels: n_0 = 85
 
 
 def repeats(strategy, curve, noise=(0.0, 0.01, -0.01, 0.02, -0.02), **changes):
@@ -91,9 +99,10 @@ def repeats(strategy, curve, noise=(0.0, 0.01, -0.01, 0.02, -0.02), **changes):
 
 
 def test_label_counts():
-    (comparison,) = compare(repeats("random", REFERENCE_CURVE))
+    (comparison,) = compare(repeats("random", BASELINE_CURVE))
+    assert comparison.setting == SETTING
     assert (comparison.saturation, comparison.last, comparison.counts) == (85, 85, (15, 25, 45))
-    (with_initial,) = compare(repeats("random", REFERENCE_CURVE), include_initial=True)
+    (with_initial,) = compare(repeats("random", BASELINE_CURVE), include_initial=True)
     assert with_initial.counts == (5, 15, 25, 45)
     (early,) = compare(repeats("random", [0.1, 0.2, 0.3, 0.9, 0.9, 0.905]))
     assert (early.saturation, early.counts) == (35, (15, 25))  # log2(30 / 10) = 1.58…
@@ -107,28 +116,28 @@ def test_a_setting_that_is_saturated_at_once_has_no_label_counts(curve):
     assert not penalty_matrix([comparison], ["random"]).any()
 
 
-def test_a_reference_run_that_ends_early_does_not_move_the_label_counts():
-    runs = repeats("random", REFERENCE_CURVE)
+def test_a_baseline_run_that_ends_early_does_not_move_the_label_counts():
+    runs = repeats("random", BASELINE_CURVE)
     runs[3] = make_run("random", 3, [0.9])
     (comparison,) = compare(runs)
     assert (comparison.last, comparison.saturation, comparison.counts) == (85, 85, (15, 25, 45))
 
 
-def test_without_the_reference_nothing_is_compared():
-    assert compare(repeats("badge", REFERENCE_CURVE)) == []
+def test_without_the_baseline_nothing_is_compared():
+    assert compare(repeats("badge", BASELINE_CURVE)) == []
 
 
 def test_matrix_of_known_winners():
     """In the first setting L is 15, 25, 45: `good` is better at 15 and 25 by the same amount in every repeat,
     and equal at 45; `wild` is better on the mean, but not significantly. In the second `good` is worse."""
     good = [0.1, 0.25, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    runs = repeats("random", REFERENCE_CURVE) + repeats("good", good)
+    runs = repeats("random", BASELINE_CURVE) + repeats("good", good)
     runs += [
-        make_run("wild", seed, np.array(REFERENCE_CURVE) + e)
+        make_run("wild", seed, np.array(BASELINE_CURVE) + e)
         for seed, e in enumerate((0.09, -0.07, 0.01, 0.06, -0.06))
     ]
     second = [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    for strategy, curve in (("random", REFERENCE_CURVE), ("good", second), ("wild", REFERENCE_CURVE)):
+    for strategy, curve in (("random", BASELINE_CURVE), ("good", second), ("wild", BASELINE_CURVE)):
         runs += repeats(strategy, curve, batch_size=10, model="n")
     names = ["random", "good", "wild"]
     matrix = penalty_matrix(compare(runs), names)
@@ -167,7 +176,7 @@ def test_repeats_are_paired_by_seed_and_one_pair_shows_nothing():
 
 
 def test_normalized_errors_by_hand():
-    runs = repeats("random", REFERENCE_CURVE) + repeats("good", [0.1, 0.6, 0.3, 0.4, 0.7, 0.6, 0.7, 0.8, 0.9])
+    runs = repeats("random", BASELINE_CURVE) + repeats("good", [0.1, 0.6, 0.3, 0.4, 0.7, 0.6, 0.7, 0.8, 0.9])
     short = [0.1, 0.2, 0.9, 0.9]  # n_0 = 25, so L = 15 alone, with the weight of the other three
     runs += repeats("random", short, model="n") + repeats("good", [0.1, 0.36, 0.9, 0.9], model="n")
     ratios, weights = normalized_errors(compare(runs), "good")
@@ -183,19 +192,20 @@ def test_budgets_by_hand():
         for line in run.rounds:
             line |= {"query_seconds": 2.0, "fit_seconds": 5.0}
     found = budgets([*runs, *repeats("good", [0.5], batch_size=99)])
-    assert list(found) == [Setting("d", "m", 10, "good"), Setting("d", "m", 10, "random")]
-    good = found[Setting("d", "m", 10, "good")]
+    assert list(found) == [SETTING]
+    assert list(found[SETTING]) == ["good", "random"]
+    good = found[SETTING]["good"]
     assert good.area == pytest.approx((0.2 / 2 + 0.6 + 0.8 / 2) / 2)  # to 25 labels, where random ends
     assert good.labels_needed == 15
     assert (good.query_seconds, good.fit_seconds) == (6.0, 15.0)
-    assert found[Setting("d", "m", 10, "random")].labels_needed == 25
+    assert found[SETTING]["random"].labels_needed == 25
     slow = budgets(repeats("random", [0.2, 0.9]) + repeats("slow", [0.2, 0.3]))
-    assert slow[Setting("d", "m", 10, "slow")].labels_needed is None
+    assert slow[SETTING]["slow"].labels_needed is None
 
 
 def test_zoom():
-    curves = mean_curves(repeats("random", REFERENCE_CURVE) + repeats("a", [0.1, 0.2, 0.33, 0.4, 0.5, 0.6]))
-    by_strategy = {setting.strategy: points for setting, points in curves.items()}
+    runs = repeats("random", BASELINE_CURVE) + repeats("a", [0.1, 0.2, 0.33, 0.4, 0.5, 0.6])
+    by_strategy = mean_curves(runs)[SETTING]
     assert zoom_range(by_strategy, 85, 10) == (15, 85)
     assert zoom_range(by_strategy, 85, 10_000) is None
     assert zoom_range(by_strategy, 25, 10) is None, "two points"
@@ -205,6 +215,8 @@ def test_zoom():
 
 def test_missing_runs_are_named():
     runs = [*repeats("random", [0.1, 0.2]), *repeats("a", [0.1, 0.2])[:3], make_run("a", 3, [0.1])]
-    setting = Setting("d", "m", 10, "a")
-    assert missing_runs(runs) == [(setting, 3, "ends at 5 labels, others at 15"), (setting, 4, "no run")]
+    assert missing_runs(runs) == [
+        MissingRun(SETTING, "a", 3, "ends at 5 labels, others at 15"),
+        MissingRun(SETTING, "a", 4, "no run"),
+    ]
     assert missing_runs(repeats("random", [0.1])) == []

@@ -94,9 +94,12 @@ def test_datasets(capsys):
         (["datasets", "fetch"], "wants a name"),
         (["datasets", "list", "kropt"], "takes no kropt"),
         (["datasets", "fetch", "kropt", "--source", "opnml"], "did you mean openml"),
-        (["datasets", "fetch", "own.npz"], "is a file of yours already"),
+        (["datasets", "fetch", "own.npz"], "is your own file or function"),
+        ([*RUN, "--seed", "0", "--seed=1"], "--seed is given 2 times; give it once"),
+        ([*RUN[:4], "margin(alpha=1)", *RUN[5:]], "strategy margin has no option 'alpha' (its options: none)"),
+        ([*RUN[:4], "nowhere:make", *RUN[5:]], "there is no module nowhere in the current folder"),
         ([*RUN[:2], "own.npz", *RUN[3:]], "own.npz is not there"),
-        ([*RUN[:2], "openml:letter", *RUN[3:]], "wanted one such as openml:6"),
+        ([*RUN[:2], "openml:letter", *RUN[3:]], "wanted a number, as in openml:6"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, capsys, args, message):

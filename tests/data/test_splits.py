@@ -1,6 +1,7 @@
 import numpy as np
 
-from badge_jax.data.splits import MAX_POOL, random_split
+from badge_jax.data.splits import random_split
+from badge_jax.paper import MAX_POOL
 
 
 def test_ninety_ten_without_overlap():

@@ -34,10 +34,10 @@ def test_figures_from_shared_runs(tmp_path):
     options += ["--runs", tmp_path / "runs", "--out", tmp_path / "out"]
     done = script("kmeans_and_kdpp", *options)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "runs" / "kropt_mlp_30").iterdir())) == 4
+    assert len(list((tmp_path / "runs" / "kropt-mlp-30").iterdir())) == 4
     done = script("diversity", *options)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "runs" / "kropt_mlp_30").iterdir())) == 10
+    assert len(list((tmp_path / "runs" / "kropt-mlp-30").iterdir())) == 10
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [
         "diversity_kropt_mlp_30.pdf", "diversity_kropt_mlp_30.png",
@@ -45,9 +45,9 @@ def test_figures_from_shared_runs(tmp_path):
     ]  # fmt: skip
 
 
-def test_wrong_input_is_told_in_one_line(tmp_path):
+def test_wrong_input_is_reported_in_one_line(tmp_path):
     done = script("diversity", "--dataset", "kropd", "--runs", tmp_path / "runs", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("unknown dataset 'kropd'; did you mean kropt?")
+    assert done.stderr.splitlines()[-1].startswith("experiment: unknown dataset 'kropd'; did you mean kropt?")
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

@@ -23,11 +23,16 @@ def make_learner(strategy):
 def run_rounds(learner, key, data, fit=None, query=None):
     """The plain loop: states after each round and the fits."""
     fit, query = fit or jax.jit(learner.fit), query or jax.jit(learner.query)
-    state, fits = learner.init(jnp.arange(20), N, ROUNDS), []
+    state, fits = begin(learner, data), []
     for _ in range(ROUNDS):
-        fits.append(fit(key, state, *data))
+        fits.append(fit(key, state, data[0]))
         _, state = query(key, state, fits[-1].variables, *data)
     return state, fits
+
+
+def begin(learner, data, rows=range(20), max_labels=20 + ROUNDS * BATCH):
+    rows = jnp.array(rows)
+    return learner.tell(learner.init(N, ROUNDS, max_labels), rows, data[1][rows])
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
@@ -42,20 +47,20 @@ def test_labels_grow_without_repeats(name):
 def test_round_two_compiles_nothing(compilations):
     learner, data, key = make_learner(STRATEGIES["badge"]()), make_data(), jax.random.key(0)
     fit, query = jax.jit(learner.fit), jax.jit(learner.query)
-    state = learner.init(jnp.arange(20), N, ROUNDS)
+    state = begin(learner, data)
     for round_number in range(ROUNDS):
         compilations.clear()
-        _, state = query(key, state, fit(key, state, *data).variables, *data)
+        _, state = query(key, state, fit(key, state, data[0]).variables, *data)
         jax.block_until_ready(state)
         assert (len(compilations) > 0) == (round_number == 0)
 
 
 def test_nothing_happens_on_the_host():
     learner, data = make_learner(STRATEGIES["badge"]()), make_data()
-    state = learner.init(jnp.arange(20), N, ROUNDS)
-    variables = jax.eval_shape(learner.fit, jax.random.key(0), state, *data).variables
+    state = begin(learner, data)
+    variables = jax.eval_shape(learner.fit, jax.random.key(0), state, data[0]).variables
     for jaxpr in (
-        jax.make_jaxpr(learner.fit)(jax.random.key(0), state, *data),
+        jax.make_jaxpr(learner.fit)(jax.random.key(0), state, data[0]),
         jax.make_jaxpr(learner.query)(jax.random.key(0), state, variables, *data),
     ):
         assert "callback" not in str(jaxpr)
@@ -69,8 +74,8 @@ def test_a_strategy_sees_no_label_that_was_not_asked_for():
         return jnp.argsort(~pool.available, stable=True)[:k].astype(jnp.int32), state + 1
 
     learner, (inputs, labels) = make_learner(Strategy(lambda n, rounds: jnp.int32(0), query)), make_data()
-    state = learner.init(jnp.array([5, 7, 110]), N, ROUNDS)
-    variables = learner.fit(jax.random.key(0), state, inputs, labels).variables
+    state = begin(learner, (inputs, labels), [5, 7, 110])
+    variables = learner.fit(jax.random.key(0), state, inputs).variables
     batch, after = learner.query(jax.random.key(0), state, variables, inputs, labels)
     (pool,) = seen
     known = np.isin(np.arange(N), [5, 7, 110])
@@ -95,10 +100,10 @@ def test_a_whole_experiment_scans_and_vmaps_over_seeds():
 
     def experiment(key):
         def one_round(state, _):
-            variables = learner.fit(key, state, *data).variables
+            variables = learner.fit(key, state, data[0]).variables
             return learner.query(key, state, variables, *data)[::-1]
 
-        return jax.lax.scan(one_round, learner.init(jnp.arange(20), N, ROUNDS), None, ROUNDS)[0]
+        return jax.lax.scan(one_round, begin(learner, data), None, ROUNDS)[0]
 
     keys = jax.random.split(jax.random.key(3), 2)
     together = jax.jit(jax.vmap(experiment))(keys)
@@ -108,7 +113,134 @@ def test_a_whole_experiment_scans_and_vmaps_over_seeds():
 
 
 def test_more_labels_than_rows_are_refused():
-    with pytest.raises(
-        ValueError, match="100 initial labels and 3 rounds of 10 ask for 130 labels; the pool has 120"
+    with pytest.raises(ValueError, match="max_labels is 130, but the pool has 120 rows"):
+        make_learner(STRATEGIES["random"]()).init(N, ROUNDS, 130)
+
+
+def test_more_answers_than_room_are_refused():
+    learner, data = make_learner(STRATEGIES["random"]()), make_data()
+    state = begin(learner, data, range(5), max_labels=8)
+    with pytest.raises(ValueError, match="9 rows would be labeled; the learner was made for 8 at most"):
+        learner.tell(state, jnp.arange(5, 9), jnp.zeros(4, int))
+    with pytest.raises(ValueError, match="row 120 is not in the pool of 120 rows"):
+        learner.tell(state, jnp.array([N]), jnp.array([0]))
+    for rows, answers, message in (
+        (np.array([2**32 + 3]), [0], "row 4294967299 is not in the pool"),
+        ([-4], [0], "row -4 is not in the pool"),
+        ([1.7], [0], "rows are float32; wanted integers"),
+        (np.ones(2, bool), [0, 1], "rows are bool; wanted integers"),
+        ([1], [0.9], "labels are float32; wanted integers"),
+        ([1], [-7], "label -7 was given"),
+        ([1], np.array([2**32 + 2]), "label 4294967298 was given"),
     ):
-        make_learner(STRATEGIES["random"]()).init(jnp.arange(100), N, ROUNDS)
+        with pytest.raises(ValueError, match=message):
+            learner.tell(state, np.asarray(rows), np.asarray(answers))
+    with pytest.raises(ValueError, match=r"rows have shape \(2,\) and labels \(1,\)"):
+        learner.tell(state, jnp.array([3, 4]), jnp.array([0]))
+
+
+def test_asking_labels_nothing():
+    learner, data = make_learner(STRATEGIES["margin"]()), make_data()
+    state = begin(learner, data)
+    variables = learner.fit(jax.random.key(0), state, data[0]).variables
+    rows, after = learner.ask(jax.random.key(0), state, variables, data[0])
+    assert len(set(rows.tolist())) == BATCH
+    assert int(after.round) == 1
+    for before, now in zip(state[1:5], after[1:5], strict=True):
+        np.testing.assert_array_equal(before, now)
+    queried, told = learner.query(jax.random.key(0), state, variables, *data)
+    assert queried.tolist() == rows.tolist()
+    for ours, theirs in zip(told, learner.tell(after, rows, data[1][rows]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def reference_tell(labeled, labels, excluded, rows, answers):
+    """What telling means, one answer at a time: an ordered list, two dictionaries."""
+    final = dict(zip(rows, answers, strict=True))  # the last answer of a row counts
+    order = [row for i, row in enumerate(rows) if row not in rows[i + 1 :]]
+    for row in order:
+        if row < 0:
+            continue
+        answer = final[row]
+        if answer < 0:
+            labels.pop(row, None)
+            excluded.add(row)
+        else:
+            excluded.discard(row)
+            labels[row] = answer
+    labeled[:] = [row for row in labeled if row in labels]
+    labeled += [row for row in order if row in labels and row not in labeled]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_telling_a_part_corrections_and_rows_without_a_label(seed):
+    """Random answers, against a plain list: parts, rows never asked, corrections, −1, row −1, a row twice."""
+    learner, rng = make_learner(STRATEGIES["random"]()), np.random.default_rng(seed)
+    state, tell = learner.init(N, ROUNDS, N), jax.jit(learner.tell)
+    labeled, labels, excluded = [], {}, set()
+    for _ in range(12):
+        rows, answers = rng.integers(-1, N, 15), rng.integers(-1, 3, 15)
+        state = tell(state, jnp.asarray(rows), jnp.asarray(answers))
+        reference_tell(labeled, labels, excluded, rows.tolist(), answers.tolist())
+        assert state.indices[: int(state.num_labeled)].tolist() == labeled
+        assert {i: y for i, y in enumerate(state.labels.tolist()) if y >= 0} == labels
+        assert set(np.flatnonzero(state.excluded).tolist()) == excluded
+
+
+def test_rows_that_cannot_be_labeled_are_not_offered_again():
+    learner, data = make_learner(STRATEGIES["margin"]()), make_data()
+    state, key = begin(learner, data), jax.random.key(0)
+    variables = learner.fit(key, state, data[0]).variables
+    rows, state = learner.ask(key, state, variables, data[0])
+    state = learner.tell(state, rows[:3], jnp.array([-1, -1, 0]))
+    again, _ = learner.ask(key, state, variables, data[0])
+    assert not set(again.tolist()) & set(rows[:3].tolist())
+    assert set(rows[3:].tolist()) <= set(again.tolist()), "what was not answered is still the best"
+    assert int(state.num_labeled) == 21
+
+
+def test_no_row_is_labeled_where_the_strategy_finds_none():
+    """A −1 stands for no row. As an index of a mask or an array it would label the pool's last row."""
+    learner, (inputs, labels) = make_learner(STRATEGIES["badge"]()), make_data()
+    state = begin(learner, (inputs, labels))
+    variables = jax.tree.map(lambda a: a * jnp.nan, learner.fit(jax.random.key(0), state, inputs).variables)
+    rows, after = learner.query(jax.random.key(0), state, variables, inputs, labels)
+    assert rows[1:].tolist() == [-1] * (BATCH - 1), "badge's first row is uniform, the others need distances"
+    assert int(rows[0]) not in (-1, N - 1)
+    assert bool(jnp.zeros(N, bool).at[rows].set(True)[-1]), "this is what indexing would do"
+    assert int(after.num_labeled) == 21
+    assert int(after.labels[-1]) == -1
+    assert not bool(after.excluded.any())
+
+
+def test_inside_jit_answers_beyond_the_room_are_skipped():
+    learner, data = make_learner(STRATEGIES["random"]()), make_data()
+    state = begin(learner, data, range(5), max_labels=8)
+    state = jax.jit(learner.tell)(state, jnp.array([50, 2, 51, 52, 53, N, -1]), jnp.ones(7, int))
+    assert state.indices.tolist() == [0, 1, 2, 3, 4, 50, 51, 52]
+    assert int(state.num_labeled) == 8
+    assert int(state.labels[53]) == -1
+
+
+def test_a_strategy_that_needs_the_head_gets_it():
+    seen = []
+
+    def query(key, state, pool, k):
+        seen.append(pool)
+        return jnp.argsort(~pool.available, stable=True)[:k].astype(jnp.int32), state
+
+    strategy = Strategy(lambda n, rounds: (), query, needs=("logits", "features", "head"))
+    learner, (inputs, labels) = make_learner(strategy), make_data()
+    state = begin(learner, (inputs, labels))
+    learner.ask(jax.random.key(0), state, learner.fit(jax.random.key(0), state, inputs).variables, inputs)
+    (pool,) = seen
+    logits = np.asarray(pool.features) @ np.asarray(pool.head.kernel) + np.asarray(pool.head.bias)
+    np.testing.assert_allclose(logits, pool.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("need", ["head", "representation", "samples"])
+def test_what_the_model_does_not_give_is_named(need):
+    model = mlp(3, hidden=16)._replace(head=None)
+    strategy = Strategy(lambda n, rounds: (), None, needs=("logits", need))
+    with pytest.raises(ValueError, match=f"needs pool.{need}, which this model does not give"):
+        make_active_learner(model, make_optimizer(1e-2), strategy, BATCH)

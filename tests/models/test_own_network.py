@@ -98,10 +98,10 @@ def test_learns_actively(make):
         make(), optax.adam(0.02), STRATEGIES["badge"](), 10, FitOptions(16, max_epochs=300)
     )
     data = jnp.asarray(inputs), jnp.asarray(labels, jnp.int32)
-    state = learner.init(jnp.arange(20), 200, 2)
+    state = learner.tell(learner.init(200, 2, 40), jnp.arange(20), data[1][:20])
     fit, query = jax.jit(learner.fit), jax.jit(learner.query)
     for _ in range(2):
-        result = fit(jax.random.key(0), state, *data)
+        result = fit(jax.random.key(0), state, data[0])
         assert bool(result.converged)
         batch, state = query(jax.random.key(0), state, result.variables, *data)
         assert len(set(batch.tolist())) == 10

@@ -3,9 +3,6 @@
 PyTorch comes with the dependency group "peers".
 """
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +12,7 @@ from badge_jax import resnet18, vgg11
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (dependency group peers)")
 pytestmark = pytest.mark.extras
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import torch_twin  # noqa: E402
+from benchmarks import torch_twin  # noqa: E402
 
 
 def layers_of_ours(variables):

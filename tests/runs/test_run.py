@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 from badge_jax import STRATEGIES, Strategy
-from badge_jax.data import DATASETS, DatasetInfo, Source
+from badge_jax.data import DATASETS, DatasetInfo, Source, load_dataset
 from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.runs._run import RunOptions, resolve_options, run
-from badge_jax.runs.directory import read_queried
+from badge_jax.paper import Recipe
+from badge_jax.runs import RunOptions, run
+from badge_jax.runs.directory import read_queried, write_rounds
+from badge_jax.runs.options import from_config, resolve
 
-TIMINGS = ("fit_seconds", "query_seconds")
+TIMINGS = ("fit_seconds", "query_seconds", "check")  # and the checksum over them
 OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
 
 
@@ -44,7 +46,7 @@ def remembering() -> Strategy:
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    info = DatasetInfo("a toy", {"generated": Source(make_toy)}, (3,), 3, hidden=8, minibatch_size=8)
+    info = DatasetInfo("a toy", {"generated": Source(make_toy)}, (3,), 3, recipe=Recipe(8, 1e-4, 8))
     monkeypatch.setitem(DATASETS, "toy", info)
     monkeypatch.setitem(STRATEGIES, "remembering", remembering)
 
@@ -76,14 +78,20 @@ def test_what_a_run_leaves(tmp_path):
     config = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
     assert config.pop("environment").keys() >= {"jax", "device", "python", "badge_jax"}
     assert config == {
-        "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10, "rounds": 3,
-        "seed": 1, "learning_rate": 1e-4, "max_epochs": 4, "encoding": "onehot", "source": "generated",
-        "first": "uniform", "precision": "float32", "diagnostics": False, "missing_classes": [],
+        "format": 2, "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10,
+        "rounds": 3, "seed": 1, "learning_rate": 1e-4, "minibatch_size": 8, "max_epochs": 4,
+        "target_accuracy": 0.99, "clip": 0.1, "encoding": "onehot", "source": "generated",
+        "precision": "float32", "diagnostics": False, "strategy_options": {"first": "uniform"},
+        "model_options": {"hidden": 8}, "code": {}, "missing_classes": [], "rounds_at_start": None,
     }  # fmt: skip
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
     assert [line["num_labeled"] for line in lines] == [10, 17, 24, 31]
     assert [len(line["indices"]) for line in lines] == [10, 7, 7, 7]
     assert len({index for line in lines for index in line["indices"]}) == 31
+    dataset, table = load_dataset("toy", seed=1), make_toy()
+    for line in lines:  # the way back to the rows of the source
+        ours, theirs = dataset.labels[line["indices"]], table.labels[line["source_rows"]]
+        assert ours.tolist() == theirs.tolist()
     for line in lines:
         assert line["test_size"] == 7
         assert line["test_accuracy"] == line["num_test_correct"] / 7
@@ -180,18 +188,19 @@ def test_a_network_that_cannot_take_the_data_is_refused(tmp_path, model, message
 
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="unknown precision 'float16'; did you mean"):
-        resolve_options(dataclasses.replace(OPTIONS, precision="float16"))
+        resolve(dataclasses.replace(OPTIONS, precision="float16"))
 
 
-def test_a_run_from_before_there_was_an_option_goes_on(tmp_path):
+def test_a_run_of_the_former_format_is_not_extended(tmp_path):
     run(OPTIONS, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
-    del config["precision"], config["diagnostics"]
+    del config["format"]
     path.write_text(json.dumps(config))
-    assert len(run(dataclasses.replace(OPTIONS, rounds=4), tmp_path / "run")) == 5
-    with pytest.raises(InputError, match="precision = 'float32', not 'bfloat16'"):
-        run(dataclasses.replace(OPTIONS, precision="bfloat16"), tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"holds a run of badge_jax 0\.1, which this version can report and not"
+    ):
+        run(dataclasses.replace(OPTIONS, rounds=4), tmp_path / "run")
 
 
 @pytest.mark.parametrize("strategy", ["badge", "remembering"])
@@ -202,7 +211,7 @@ def test_killed_at_any_write_and_resumed_is_as_undisturbed(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("variant", ["reference", "exp4p"])
 def test_the_bandit_and_diagnostics_survive_a_kill(tmp_path, monkeypatch, variant):
-    options = dataclasses.replace(OPTIONS, strategy="albl", variant=variant, diagnostics=True)
+    options = dataclasses.replace(OPTIONS, strategy=f"albl(variant={variant})", diagnostics=True)
     check_killed_and_resumed(options, "after", tmp_path, monkeypatch)
     states = [read_queried(tmp_path / name) for name in ("whole", "run4")]
     assert len(states[0].strategy) == 7
@@ -224,16 +233,16 @@ def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):
             raise Killed
 
     monkeypatch.setattr(os, "replace", dying_replace)
-    for write in range(1, 9):  # config, then round 0, then batch and round three times
+    for write in range(1, 10):  # start, config, round 0, then batch and round three times
         writes_until_death = write
         with pytest.raises(Killed):
             run(options, tmp_path / f"run{write}")
         writes_until_death = 0
         run(options, tmp_path / f"run{write}")
         assert rounds_of(tmp_path / f"run{write}") == rounds_of(tmp_path / "whole")
-    writes_until_death = 9
-    run(options, tmp_path / "run9")
-    assert writes_until_death == 1, "a run makes eight writes"
+    writes_until_death = 10
+    run(options, tmp_path / "run10")
+    assert writes_until_death == 1, "a run makes nine writes"
 
 
 def test_a_complete_run_is_not_run_again(tmp_path, monkeypatch):
@@ -258,10 +267,16 @@ def test_more_rounds_extend_a_run(tmp_path, strategy):
 def test_another_configuration_is_refused_and_changes_nothing(tmp_path):
     run(dataclasses.replace(OPTIONS, rounds=0), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    others = {"strategy": "margin", "seed": 2, "batch_size": 8, "learning_rate": 0.1, "first": "norm"}
+    others = {"strategy": "margin", "seed": 2, "batch_size": 8, "learning_rate": 0.1, "clip": 1.0}
     for name, value in others.items():
         with pytest.raises(InputError, match=rf"holds a run with .*{name} = .*; give another folder"):
             run(dataclasses.replace(OPTIONS, **{name: value}), tmp_path)
+    with pytest.raises(InputError, match=r"strategy = 'badge', not 'badge\(first=norm\)'"):
+        run(dataclasses.replace(OPTIONS, strategy="badge(first=norm)"), tmp_path)
+    with pytest.raises(InputError, match=r"model = 'mlp', not 'mlp\(hidden=9\)'"):
+        run(dataclasses.replace(OPTIONS, model="mlp(hidden=9)"), tmp_path)
+    same = dataclasses.replace(OPTIONS, model="mlp(hidden=8)", strategy="badge(first=uniform)")
+    run(dataclasses.replace(same, rounds=0), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -287,14 +302,110 @@ def test_damaged_files_are_named(tmp_path, name, content, message):
         run(OPTIONS, tmp_path)
 
 
+def test_a_line_that_was_changed_is_refused(tmp_path):
+    """Every digit of a line counts: an accuracy, a row."""
+    run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
+    whole = (tmp_path / "rounds.jsonl").read_text()
+    for old, new in (('"num_labeled": 17', '"num_labeled": 18'), ('"epochs": ', '"epochs": 1')):
+        (tmp_path / "rounds.jsonl").write_text(whole.replace(old, new))
+        with pytest.raises(
+            InputError, match=r"rounds.jsonl is damaged: line \d: it does not have its checksum"
+        ):
+            run(OPTIONS, tmp_path)
+
+
+def test_a_state_of_another_strategy_is_refused(tmp_path):
+    options = dataclasses.replace(OPTIONS, strategy="remembering", rounds=1)
+    run(options, tmp_path / "one")
+    with np.load(tmp_path / "one" / "state.npz") as arrays:
+        changed = {**arrays, "strategy_0": np.zeros(3)}
+    np.savez(tmp_path / "one" / "state.npz", **changed)
+    with pytest.raises(InputError, match=r"state\.npz does not hold a state of this strategy"):
+        run(dataclasses.replace(options, rounds=2), tmp_path / "one")
+
+
+def test_a_lost_state_matters_to_a_strategy_with_a_state_alone(tmp_path):
+    for strategy in ("badge", "remembering"):
+        options = dataclasses.replace(OPTIONS, strategy=strategy)
+        run(options, tmp_path / "whole" / strategy)
+        run(dataclasses.replace(options, rounds=1), tmp_path / strategy)
+        (tmp_path / strategy / "state.npz").unlink()
+    run(OPTIONS, tmp_path / "badge")
+    assert rounds_of(tmp_path / "badge") == rounds_of(tmp_path / "whole" / "badge")
+    with pytest.raises(InputError, match="has lost the strategy's state"):
+        run(options, tmp_path / "remembering")
+
+
+def test_a_typed_key_in_a_state_survives(tmp_path):
+    def query(key, state, pool, k):
+        key, draw = jax.random.split(state)
+        order = jnp.argsort(jnp.where(pool.available, jax.random.uniform(draw, pool.labels.shape), 2))
+        return order[:k].astype(jnp.int32), key
+
+    STRATEGIES["keyed"] = lambda: Strategy(lambda n, rounds: jax.random.key(7), query)
+    try:
+        options = dataclasses.replace(OPTIONS, strategy="keyed")
+        run(options, tmp_path / "whole")
+        for rounds in (1, 3):
+            run(dataclasses.replace(options, rounds=rounds), tmp_path / "grown")
+    finally:
+        del STRATEGIES["keyed"]
+    assert rounds_of(tmp_path / "grown") == rounds_of(tmp_path / "whole")
+
+
+def test_a_run_is_repeated_from_its_config(tmp_path):
+    options = dataclasses.replace(OPTIONS, strategy="badge(first=norm)", model="mlp(hidden=5)", clip=0.2)
+    run(options, tmp_path / "first")
+    config = json.loads((tmp_path / "first" / "config.json").read_text())
+    again = from_config(config, tmp_path)
+    assert resolve(again).options == resolve(options).options
+    run(again, tmp_path / "second")
+    assert rounds_of(tmp_path / "first") == rounds_of(tmp_path / "second")
+    for name, value, message in (
+        ("rounds", "3", "rounds is '3'"),
+        ("seed", True, "seed is True"),
+        ("clip", None, "clip is None"),
+        ("format", 3, "is of format 3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            from_config({**config, name: value}, tmp_path)
+    del config["clip"]
+    with pytest.raises(InputError, match="clip is missing"):
+        from_config(config, tmp_path)
+
+
 @pytest.mark.parametrize("indices", [[1, 2], [10**9] * 7, [0, 0, 1, 2, 3, 4, 5]])
 def test_rows_that_cannot_be_are_refused(tmp_path, indices):
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["check"]
     lines[1]["indices"] = indices
-    (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rounds(tmp_path, lines)
     with pytest.raises(InputError, match="not batches of distinct rows"):
         run(OPTIONS, tmp_path)
+
+
+def test_a_strategy_that_chooses_wrong_rows_is_refused(tmp_path):
+    """Believed once, its rows would be in the results for good."""
+    wrong = {
+        "only 1 distinct rows in a batch of 7": lambda pool: jnp.full(7, jnp.argmax(pool.available)),
+        "7 rows that are labeled already": lambda pool: jnp.argsort(pool.available)[:7],
+        "row 1000 of a pool of 57": lambda pool: jnp.arange(994, 1001),
+        "5 of 7 rows": lambda pool: jnp.argsort(~pool.available)[:7].at[2:4].set(-1),
+    }
+    for message, choose in wrong.items():
+
+        def query(key, state, pool, k, choose=choose):
+            return choose(pool).astype(jnp.int32), state
+
+        STRATEGIES["wrong"] = lambda query=query: Strategy(lambda n, rounds: (), query)
+        try:
+            with pytest.raises(InputError, match=f"strategy wrong chose {message}; wanted distinct available"):
+                run(dataclasses.replace(OPTIONS, strategy="wrong"), tmp_path / message)
+        finally:
+            del STRATEGIES["wrong"]
+        assert len(rounds_of(tmp_path / message)) == 1
 
 
 def test_a_diverged_network_is_named(tmp_path):
@@ -302,21 +413,40 @@ def test_a_diverged_network_is_named(tmp_path):
         run(dataclasses.replace(OPTIONS, learning_rate=1e38), tmp_path)
 
 
-def test_a_diverged_network_is_named_by_strategies_that_do_not_look_at_it_too(tmp_path):
-    options = dataclasses.replace(OPTIONS, strategy="random", diagnostics=True, learning_rate=1e38)
+@pytest.mark.parametrize("strategy", ["random", "margin", "coreset"])
+def test_a_diverged_network_is_named_by_strategies_that_do_not_look_at_it_too(tmp_path, strategy):
+    options = dataclasses.replace(OPTIONS, strategy=strategy, learning_rate=1e38)
     with pytest.raises(EnvironmentFailure, match=r"after round 0 are not finite"):
         run(options, tmp_path)
 
 
 def test_the_bandit_keeps_the_number_of_queries_it_was_started_for(tmp_path, monkeypatch):
-    options = dataclasses.replace(OPTIONS, strategy="albl", variant="exp4p")
+    """Its horizon is part of its state, and of nothing else."""
+    options = dataclasses.replace(OPTIONS, strategy="albl(variant=exp4p)")
+
+    def die(*_):
+        raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr("badge_jax.runs._run.write_queried", lambda out, queried: (_ for _ in ()).throw(Killed))
+        patch.setattr("badge_jax.runs._run.write_rounds", die)
         with pytest.raises(Killed):
             run(dataclasses.replace(options, rounds=2), tmp_path)
     run(options, tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["horizon"] == 2
+    assert "horizon" not in json.loads((tmp_path / "config.json").read_text())
     assert int(read_queried(tmp_path).strategy[-1]) == 2
+
+
+def test_another_number_of_threads_is_warned_of(tmp_path):
+    run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    threads = config["environment"]["threads"]
+    config["environment"]["threads"] = threads + 7
+    path.write_text(json.dumps(config))
+    with pytest.warns(
+        UserWarning, match=f"rounding, has changed from {threads + 7} to {threads} since the run"
+    ):
+        run(OPTIONS, tmp_path)
 
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
@@ -331,7 +461,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
 
     def full(handle):
         calls.append(handle)
-        if len(calls) == 5:
+        if len(calls) == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(handle)
 
@@ -369,12 +499,21 @@ def test_a_second_process_stops(tmp_path):
         ({"model": "mlpp"}, "unknown model 'mlpp'; did you mean mlp"),
         ({"encoding": "one"}, "unknown encoding 'one'"),
         ({"source": "generatd"}, "did you mean generated"),
-        ({"first": "longest"}, "unknown value of --first 'longest'"),
-        ({"first": "norm", "strategy": "margin"}, "--first does not apply to the strategy margin"),
-        ({"variant": "exp3", "strategy": "albl"}, "unknown value of --variant 'exp3'; did you mean exp4p"),
-        ({"variant": "exp4p"}, "--variant does not apply to the strategy badge"),
-        ({"num_steps": 5}, "--num-steps does not apply to the strategy badge"),
-        ({"num_steps": -1, "strategy": "badge_kdpp"}, "--num-steps is -1; it must be 0 or more"),
+        (
+            {"strategy": "badge(first=longest)"},
+            "badge.first=longest.: first is 'longest'; wanted one of uniform",
+        ),
+        ({"strategy": "margin(first=norm)"}, "margin has no option 'first' .its options: none."),
+        ({"strategy": "albl(variant=exp3)"}, "variant is 'exp3'; wanted one of reference, exp4p"),
+        ({"strategy": "badge_kdpp(num_steps=-1)"}, "num_steps is -1; wanted a Python int, 0 or more"),
+        ({"model": "mlp(dtype=float16)"}, "model mlp has no option 'dtype' .its options: hidden=8."),
+        (
+            {"model": "linear", "precision": "bfloat16"},
+            "--precision bfloat16 does not apply to the model linear",
+        ),
+        ({"clip": -1.0}, "--clip is -1.0; it must be a positive number"),
+        ({"target_accuracy": 1.5}, "--target-accuracy is 1.5; it must be above 0 and at most 1"),
+        ({"minibatch_size": 0}, "--minibatch-size is 0; it must be at least 1"),
         (
             {"strategy": "badge_kdpp", "batch_size": 17, "rounds": 1},
             r"--strategy badge_kdpp with --batch-size 17: k = 17 rows cannot be independent.* = 16 at most",
@@ -398,11 +537,14 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, changes, m
 
 
 def test_defaults_are_filled_in():
-    config = resolve_options(RunOptions("kropt", "badge", 100, 2))
-    assert config["learning_rate"] == 1e-4
-    assert config["source"] == "generated"
-    assert config["first"] == "uniform"
-    assert "first" not in resolve_options(RunOptions("kropt", "margin", 100, 2))
+    options = resolve(RunOptions("kropt", "badge", 100, 2)).options
+    assert options.learning_rate == 1e-4
+    assert options.minibatch_size == 128
+    assert options.source == "generated"
+    longer = RunOptions("kropt", "badge( first='uniform' )", 100, 2, model="mlp(hidden=1024)")
+    assert resolve(longer).options == options
+    small = dataclasses.replace(longer, model="mlp(hidden=256)")
+    assert resolve(small).options.model == "mlp(hidden=256)", "the maker's own default, not the data set's"
 
 
 def kill_and_resume(tmp_path, num_rounds_at_death):

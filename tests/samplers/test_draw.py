@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from badge_jax.samplers.draw import _in_tiles, _invert, draw_available, draw_index
+from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index
 
 GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
 
@@ -27,26 +27,26 @@ def test_law_at_a_million_heavy_tailed_rows():
     n = 10**6
     weights = np.random.default_rng(0).lognormal(sigma=4, size=n).astype(np.float32)
     exact = weights.astype(np.float64) / weights.astype(np.float64).sum()
-    tiles, totals = jax.jit(lambda w: _in_tiles(w, None))(jnp.asarray(weights))
-    tile_law = bins(totals)
-    law = (tile_law[:, None] * bins(tiles)).reshape(-1)[:n]
+    blocks, totals = jax.jit(lambda w: _in_blocks(w, None))(jnp.asarray(weights))
+    block_law = bins(totals)
+    law = (block_law[:, None] * bins(blocks)).reshape(-1)[:n]
     assert 0.5 * abs(law - exact).sum() < 1e-4
     assert 0.5 * abs(bins(jnp.asarray(weights)) - exact).sum() > 1e-3, "the bar must tell two levels from one"
 
     # tie the bins to the code: just below and at an edge it returns the rows on its two sides
-    row_law = bins(tiles[:1])[0]
+    row_law = bins(blocks[:1])[0]
     edges = np.round(np.cumsum(row_law) * GRID).astype(np.int64)
     for row in (10, 200, 777):
         before, after = (edges[row] - 1) / GRID, edges[row] / GRID
-        assert int(_invert(jnp.float32(before), tiles[0])) == row
-        assert int(_invert(jnp.float32(after), tiles[0])) == np.flatnonzero(edges > edges[row])[0]
+        assert int(_invert(jnp.float32(before), blocks[0])) == row
+        assert int(_invert(jnp.float32(after), blocks[0])) == np.flatnonzero(edges > edges[row])[0]
 
 
-@pytest.mark.parametrize("tile", [1, 2, 3, 7, None])
-def test_frequencies(tile):
+@pytest.mark.parametrize("block", [1, 2, 3, 7, None])
+def test_frequencies(block):
     weights = jnp.array([0.0, 1.0, 0.5, 0.0, 3.0, 0.25, 0.0])
     keys = jax.random.split(jax.random.key(0), 50_000)
-    draws = jax.jit(jax.vmap(lambda key: draw_index(key, weights, tile=tile)))(keys)
+    draws = jax.jit(jax.vmap(lambda key: draw_index(key, weights, block=block)))(keys)
     counts = np.bincount(draws, minlength=7)
     assert (counts[np.asarray(weights) == 0] == 0).all()
     positive = np.asarray(weights) > 0

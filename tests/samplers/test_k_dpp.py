@@ -1,5 +1,6 @@
 """The chain against enumeration, against an exact sampler, and step by step against float64 determinants."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -213,7 +214,7 @@ def test_jit_equals_eager():
 @pytest.mark.parametrize("bad", [2, 7])
 def test_a_row_that_is_not_finite_ends_it(bad):
     rows = random_rows(8)
-    rows = rows._replace(right=rows.right.at[bad, 0].set(jnp.nan))
+    rows = dataclasses.replace(rows, right=rows.right.at[bad, 0].set(jnp.nan))
     assert k_dpp_swap(jax.random.key(0), rows, 3).tolist() == [-1, -1, -1]
     without = jnp.arange(8) != bad
     assert min(k_dpp_swap(jax.random.key(0), rows, 3, available=without).tolist()) >= 0

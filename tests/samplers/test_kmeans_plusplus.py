@@ -1,5 +1,6 @@
 """The two seeders, `kmeans_plusplus` and `lazy_kmeans_plusplus`, against one law and one contract."""
 
+import dataclasses
 import functools
 import itertools
 import sys
@@ -13,35 +14,36 @@ from oracles import chi_square_p, kmeans_plusplus_law
 from scipy import stats
 
 from badge_jax import Rows, dense_rows, kmeans_plusplus, lazy_kmeans_plusplus
-from badge_jax.rows import as_centers, squared_distances, squared_distances_to_row, squared_norms, take_rows
+from badge_jax.rows import as_centers, squared_distances, squared_distances_to_row
+from badge_jax.samplers import rejection
 from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
-from badge_jax.samplers._lazy_kmeans_plusplus import Plan
+from badge_jax.samplers.rejection import Sizes
 
-# sizes so small that on six rows every path is taken: two tiles of the fold overlap, blocks are padded, batches
-# are rejected and broken off. FOLDING folds after every batch with a pick, PENDING never does, SKIPPING folds
-# into tiles of two rows, which centres of other norms leave alone
-FOLDING = Plan(
-    tile=4,
+# sizes so small that on six rows every path is taken: two blocks of the fold overlap, blocks are padded,
+# batches are rejected and broken off. FOLDING folds after every batch with a pick, PENDING never does, SKIPPING
+# folds into blocks of two rows, which centres of other norms leave alone
+FOLDING = Sizes(
+    row_block=4,
     fold_block=2,
     test_block=2,
     proposals=3,
-    draw_tile=2,
+    draw_block=2,
     capacity=3,
     sample=6,
     pass_cost=0,
     batch_cost=0,
 )
-SKIPPING = FOLDING._replace(tile=2, fold_block=1, sample=2)
-PENDING = FOLDING._replace(proposals=2, draw_tile=4, capacity=512, pass_cost=10**6)
+SKIPPING = FOLDING._replace(row_block=2, fold_block=1, sample=2)
+PENDING = FOLDING._replace(proposals=2, draw_block=4, capacity=512, pass_cost=10**6)
 SEEDERS = {
     "incremental": kmeans_plusplus,
-    "incremental, small tiles": partial(kmeans_plusplus, _tile=2),
+    "incremental, small blocks": partial(kmeans_plusplus, _block=2),
     "lazy": lazy_kmeans_plusplus,
-    "lazy, folding": partial(lazy_kmeans_plusplus, _plan=FOLDING),
-    "lazy, skipping": partial(lazy_kmeans_plusplus, _plan=SKIPPING),
-    "lazy, pending": partial(lazy_kmeans_plusplus, _plan=PENDING),
+    "lazy, folding": partial(lazy_kmeans_plusplus, _sizes=FOLDING),
+    "lazy, skipping": partial(lazy_kmeans_plusplus, _sizes=SKIPPING),
+    "lazy, pending": partial(lazy_kmeans_plusplus, _sizes=PENDING),
 }
-lazy_module = sys.modules[Plan.__module__]  # the function of the same name hides it in the package
+lazy_module = sys.modules["badge_jax.samplers._lazy_kmeans_plusplus"]
 MASK = np.array([True, True, False, True, True, True])
 
 
@@ -171,7 +173,7 @@ def test_scale_of_dense_rows_keeps_the_law():
     rows = asymmetric_rows("dense")
     law = kmeans_plusplus_law(rows.to_dense(), 3)
     for scale in (1e-15, 1e15):
-        scaled = rows._replace(right=rows.right * scale)
+        scaled = dataclasses.replace(rows, right=rows.right * scale)
         assert chi_square_p(draws_of(kmeans_plusplus, scaled, 3, 50_000), law) > 1e-4
 
 
@@ -261,17 +263,17 @@ def test_wrong_arguments_are_refused(seeder):
 def rows_and_an_outlier():
     """Once the outlier is chosen, the others' bounds are far below 1, the scale of the longest row."""
     rows = asymmetric_rows("factored")
-    return rows._replace(left=rows.left.at[2].multiply(10))
+    return dataclasses.replace(rows, left=rows.left.at[2].multiply(10))
 
 
 def test_four_picks_by_the_lazy_seeder():
     """Long enough for a fold, then pending centres, then another fold."""
-    for plan, rows in (
+    for sizes, rows in (
         (FOLDING._replace(capacity=4), asymmetric_rows("factored")),
         (SKIPPING, rows_and_an_outlier()),
     ):
         law = kmeans_plusplus_law(rows.to_dense(), 4)
-        draws = draws_of(partial(lazy_kmeans_plusplus, _plan=plan), rows, 4, 100_000)
+        draws = draws_of(partial(lazy_kmeans_plusplus, _sizes=sizes), rows, 4, 100_000)
         assert chi_square_p(draws, law) > 1e-4
 
 
@@ -284,11 +286,11 @@ def inexact_start(rows, norms, index):
     return squared_distances_to_row(rows, norms, index) * (1 + 0.1 * (jnp.arange(len(norms)) % 3))
 
 
-def no_pending(centers, order, count, rows, norms, start, block):
+def no_pending(rows, norms, block_at, count, block, start):
     return start
 
 
-least_squared_distance = lazy_module._least_squared_distance
+least_squared_distance = rejection._least_squared_distance
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,8 @@ least_squared_distance = lazy_module._least_squared_distance
     ids=["acceptance without the pending centres", "inexact bound taken for D²", "skipping without the square"],
 )
 def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
-    monkeypatch.setattr(lazy_module, function, mutant)
+    module = lazy_module if function == "squared_distances_to_row" else rejection
+    monkeypatch.setattr(module, function, mutant)
     rows = rows_and_an_outlier() if name == "lazy, skipping" else asymmetric_rows("factored")
     law = kmeans_plusplus_law(rows.to_dense(), 4)
     forget_compiled()
@@ -310,8 +313,8 @@ def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
     assert chi_square_p(draws, law) < 1e-4
 
 
-def test_tiles_of_other_norms_are_skipped():
-    """On the pool of the law test, some centre is left out of some tile, and rightly so."""
+def test_blocks_of_other_norms_are_skipped():
+    """On the pool of the law test, some centre is left out of some block, and rightly so."""
     rows = asymmetric_rows("factored")
     points = np.asarray(rows.to_dense(), np.float64)
     squared = ((points[:, None] - points[None]) ** 2).sum(-1)
@@ -319,14 +322,14 @@ def test_tiles_of_other_norms_are_skipped():
     num_skipped = 0
     for first, second in itertools.permutations(range(6), 2):
         bound = jnp.asarray(squared[:, first], jnp.float32)
-        center = take_rows(rows, jnp.array([second]))
-        state = lazy_module.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING)
-        for tile in order.reshape(3, 2):
-            extents = lazy_module.extent_of(squared_norms(rows)[tile], bound[tile])
-            matters = lazy_module.centers_that_matter(state, extents)[0]
+        center = rows[jnp.array([second])]
+        state = rejection.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING)
+        for block in order.reshape(3, 2):
+            extents = rejection.extent_of(rows.squared_norms[block], bound[block])
+            matters = rejection.centers_that_matter(state, extents)[0]
             assert not matters[1:].any(), "padding is no centre"
             num_skipped += not matters[0]
-            assert matters[0] or (squared[tile, second] >= squared[tile, first]).all()
+            assert matters[0] or (squared[block, second] >= squared[block, first]).all()
     assert num_skipped > 5
 
 
@@ -353,12 +356,14 @@ def test_order_of_long_batches(lazy):
     """20,000 batches of 50 from 2,000 rows: Σ t·ln‖x_t‖, which weighs late picks more, has one distribution."""
 
     def late_norms(rows, picks):
-        return jnp.sum(jnp.arange(50) * jnp.log(squared_norms(take_rows(rows, picks))))
+        return jnp.sum(jnp.arange(50) * jnp.log(rows[picks].squared_norms))
 
     rows, seeder = random_pool(2000), SEEDERS[lazy]
     if lazy == "lazy, folding":
-        plan = FOLDING._replace(tile=300, fold_block=8, test_block=16, proposals=16, draw_tile=64, capacity=24)
-        seeder = partial(lazy_kmeans_plusplus, _plan=plan._replace(sample=100))
+        sizes = FOLDING._replace(
+            row_block=300, fold_block=8, test_block=16, proposals=16, draw_block=64, capacity=24
+        )
+        seeder = partial(lazy_kmeans_plusplus, _sizes=sizes._replace(sample=100))
     ours = statistic_of(seeder, late_norms, rows, 50, 20_000, 1)
     reference = statistic_of(kmeans_plusplus, late_norms, rows, 50, 20_000, 2)
     assert stats.ks_2samp(ours, reference).pvalue > 1e-4
@@ -369,8 +374,8 @@ def test_potential_of_large_batches():
     """Φ after 100 picks from 20,000 rows has one distribution under both seeders."""
 
     def potential(rows, picks):
-        centers = take_rows(rows, picks)
-        distances = squared_distances(rows, squared_norms(rows), as_centers(centers))
+        centers = rows[picks]
+        distances = squared_distances(rows, rows.squared_norms, as_centers(centers))
         return jnp.sum(jnp.min(distances, axis=1))
 
     rows = random_pool(20_000)

@@ -7,16 +7,11 @@ import pytest
 from oracles import chi_square_p, k_center, kmeans_plusplus_law
 
 from badge_jax import Rows, lazy_kmeans_plusplus
-from badge_jax.rows import take_rows
-from badge_jax.samplers import streamed
-from badge_jax.samplers._lazy_kmeans_plusplus import Plan
-from badge_jax.samplers.streamed import (
-    StreamedRows,
-    distances_when_chosen,
-    nearest_pick,
-    streamed_k_center,
-    streamed_kmeans_plusplus,
-)
+from badge_jax.samplers import _streamed_k_center, _streamed_kmeans_plusplus, streamed
+from badge_jax.samplers._streamed_k_center import streamed_k_center
+from badge_jax.samplers._streamed_kmeans_plusplus import streamed_kmeans_plusplus
+from badge_jax.samplers.rejection import Sizes
+from badge_jax.samplers.streamed import StreamedRows, distances_when_chosen, nearest_pick
 
 
 def gradient_like(n, seed=0, spread=1.0):
@@ -40,7 +35,7 @@ class Reading:
         return jax.tree.map(lambda a: a[start:stop], self.whole)
 
     def take(self, indices):
-        return take_rows(self.whole, jnp.asarray(indices))
+        return self.whole[jnp.asarray(indices)]
 
 
 def quiet(*_):
@@ -51,37 +46,37 @@ def quiet(*_):
 def small_tiles(monkeypatch):
     """Tiles of 7 rows, 3 candidates between passes, folds after every batch with a pick."""
     monkeypatch.setattr(streamed, "tile_size", lambda n, width: min(n, 7))
-    monkeypatch.setattr(streamed, "_CANDIDATES", 3)
-    plan = Plan(
-        tile=7,
+    monkeypatch.setattr(_streamed_k_center, "CANDIDATES", 3)
+    sizes = Sizes(
+        row_block=7,
         fold_block=2,
         test_block=2,
         proposals=3,
-        draw_tile=4,
+        draw_block=4,
         capacity=8,
         sample=1,
         pass_cost=0,
         batch_cost=0,
     )
-    monkeypatch.setattr(streamed, "_plan_of", lambda rows: plan)
-    return plan
+    monkeypatch.setattr(_streamed_kmeans_plusplus, "_sizes_of", lambda rows: sizes)
+    return sizes
 
 
 def test_law(monkeypatch):
     """χ² against enumeration, with tiles of 4 of 6 rows and a fold after each batch with a pick."""
     monkeypatch.setattr(streamed, "tile_size", lambda n, width: 4)
-    plan = Plan(
-        tile=4,
+    sizes = Sizes(
+        row_block=4,
         fold_block=2,
         test_block=2,
         proposals=3,
-        draw_tile=2,
+        draw_block=2,
         capacity=3,
         sample=1,
         pass_cost=0,
         batch_cost=0,
     )
-    monkeypatch.setattr(streamed, "_plan_of", lambda rows: plan)
+    monkeypatch.setattr(_streamed_kmeans_plusplus, "_sizes_of", lambda rows: sizes)
     rows = gradient_like(6, seed=3)
     available = np.array([True, True, False, True, True, True])
     law = kmeans_plusplus_law(rows.to_dense(), 2, available=available)
@@ -117,7 +112,7 @@ def test_bounds_after_every_fold_are_exact(small_tiles, monkeypatch):
     rng = np.random.default_rng(3)
     left = rng.normal(size=(60, 3)) * np.repeat([1e-3, 0.02, 0.1, 0.3], 15)[:, None]
     rows = Rows(jnp.asarray(left, jnp.float32), jnp.asarray(rng.normal(size=(60, 5)) / 3, jnp.float32))
-    points, fold, num_folds = np.asarray(rows.to_dense(), np.float64), streamed._fold, []
+    points, fold, num_folds = np.asarray(rows.to_dense(), np.float64), _streamed_kmeans_plusplus._fold, []
     squared = ((points[:, None] - points[None]) ** 2).sum(-1)
 
     def checked(*args):
@@ -130,7 +125,7 @@ def test_bounds_after_every_fold_are_exact(small_tiles, monkeypatch):
         num_folds.append(len(chosen))
         return state
 
-    monkeypatch.setattr(streamed, "_fold", checked)
+    monkeypatch.setattr(_streamed_kmeans_plusplus, "_fold", checked)
     reading = Reading(rows)
     streamed_kmeans_plusplus(jax.random.key(0), reading.rows, 40, np.ones(60, bool), "uniform", quiet)
     assert len(num_folds) > 5

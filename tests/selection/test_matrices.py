@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from badge_jax.errors import InputError
-from badge_jax.selection.matrices import in_memory, matrix_of, open_matrix, read_ids, read_vector
+from badge_jax.selection.matrices import in_memory, matrix_of, open_matrix
+from badge_jax.selection.row_lists import read_ids, read_vector
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 

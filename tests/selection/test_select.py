@@ -11,29 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import badge_embedding, softmax
+from pools import pool_arrays
 
-from badge_jax import STRATEGIES, Pool, select
-from badge_jax.cli import main, num_bytes
+from badge_jax import STRATEGIES, Pool, Strategy, dense_rows, select
+from badge_jax.cli import main
+from badge_jax.cli.select import num_bytes
 from badge_jax.errors import InputError
-from badge_jax.samplers import streamed
-from badge_jax.selection.matrices import open_matrix
+from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
+from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, run_task
+from badge_jax.selection import survey as survey_module
+from badge_jax.strategies import Ranked, Spread, planned
 
-# the function hides the module of its name in the package
-select_module = sys.modules["badge_jax.selection._select"]
-Inputs, SelectOptions = select_module.Inputs, select_module.SelectOptions
-
+SELECTABLE = [name for name, make in STRATEGIES.items() if not jax.tree.leaves(make().init(1, 1))]
 N, C, D = 3000, 5, 12
-
-
-def pool_of(n=N, c=C, d=D, seed=0):
-    rng = np.random.default_rng(seed)
-    features = np.maximum(rng.normal(size=(n, d)), 0).astype(np.float32)
-    return {"features": features, "logits": (3 * rng.normal(size=(n, c))).astype(np.float32)}
 
 
 @pytest.fixture(scope="module")
 def arrays():
-    return pool_of()
+    return pool_arrays()
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +49,16 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def needs(strategy, arrays):
-    return {
-        name: array
-        for name, array in arrays.items()
-        if strategy.startswith("badge") or (name == "features") == (strategy == "coreset")
-    }
+    """What the strategy needs, and something to count rows by."""
+    needed = {name: arrays[name] for name in STRATEGIES[strategy]().needs}
+    return needed or {"logits": arrays["logits"]}
 
 
-@pytest.mark.parametrize("strategy", select_module._NEEDS)
+@pytest.mark.parametrize("strategy", SELECTABLE)
 def test_it_is_the_strategy(strategy, arrays):
     """The same picks as the registered strategy makes of the whole pool in memory."""
     labeled = np.arange(0, N, 10)
-    picks = select(60, **needs(strategy, arrays), strategy=strategy, labeled=labeled, seed=4)
+    picks = select(40, **needs(strategy, arrays), strategy=strategy, labeled=labeled, seed=4)
     is_labeled = jnp.zeros(N, bool).at[labeled].set(True)
     pool = Pool(
         jnp.asarray(arrays["logits"]),
@@ -75,34 +68,104 @@ def test_it_is_the_strategy(strategy, arrays):
         ~is_labeled,
     )
     whole = STRATEGIES[strategy]()
-    expected, _ = whole.query(jax.random.key(4), whole.init(N, 1), pool, 60)
+    expected, _ = whole.query(jax.random.key(4), whole.init(N, 1), pool, 40)
     assert picks.dtype == np.int64
     assert picks.tolist() == expected.tolist()
     mask = np.zeros(N, bool)
     mask[labeled] = True
-    shorter = select(25, **needs(strategy, arrays), strategy=strategy, labeled=mask, seed=4)
-    assert shorter.tolist() == picks[:25].tolist()
+    same = select(40, **needs(strategy, arrays), strategy=whole, labeled=mask, seed=4)
+    assert same.tolist() == picks.tolist(), "a strategy may be given itself"
+    if whole.is_prefix_consistent:
+        shorter = select(25, **needs(strategy, arrays), strategy=strategy, labeled=mask, seed=4)
+        assert shorter.tolist() == picks[:25].tolist()
 
 
 @pytest.mark.parametrize("strategy", ["badge", "badge_kcenter", "coreset", "margin"])
 def test_picks_are_the_same_for_every_budget(strategy, folder, monkeypatch):
     """In memory, and read from disk in tiles of 100 rows with folds in between."""
     monkeypatch.setattr(streamed, "tile_size", lambda n, width: 100)
-    monkeypatch.setattr(select_module, "tile_size", lambda n, width: 100)
-    plan = streamed.make_plan(N, C, D)._replace(proposals=16, fold_block=4, test_block=8)
+    monkeypatch.setattr(survey_module, "tile_size", lambda n, width: 100)
+    plan = _streamed_kmeans_plusplus.make_sizes(N, C, D)._replace(proposals=16, fold_block=4, test_block=8)
     plan = plan._replace(pass_cost=0, batch_cost=0)
-    monkeypatch.setattr(streamed, "_plan_of", lambda rows: plan)
+    monkeypatch.setattr(_streamed_kmeans_plusplus, "_sizes_of", lambda rows: plan)
     picks, budget = [], None
     for is_streamed in (False, True):
         inputs = Inputs(
             open_matrix(folder / "features.npy", "features"), open_matrix(folder / "logits.npy", "logits")
         )
-        task = select_module.make_task(SelectOptions(80, strategy, memory_budget=budget), inputs)
+        task = make_task(SelectOptions(80, strategy, memory_budget=budget), inputs)
         assert task.is_streamed == is_streamed
         budget = task.work_bytes
-        picks.append(select_module.run_task(task).indices.tolist())
+        picks.append(run_task(task).indices.tolist())
     assert picks[0] == picks[1]
     assert len(set(picks[0])) == 80
+
+
+def test_a_strategy_without_a_plan_wants_the_pool_in_memory(folder, arrays, capsys, tmp_path):
+    expected = select(12, **arrays, strategy="badge_kdpp", labeled=np.arange(0, N, 10)).tolist()
+    out = tmp_path / "picks.csv"
+    assert main(command_line(folder, out, "--strategy=badge_kdpp", "--memory=10MB")) == 0
+    assert [int(row["index"]) for row in rows_of(out)] == expected
+    assert main(command_line(folder, out, "--strategy=badge_kdpp", "--memory=1MB")) == 2
+    error = capsys.readouterr().err
+    assert "strategy badge_kdpp needs the whole pool in memory," in error
+    assert "; the memory budget is 1 MB" in error
+
+
+def test_what_select_does_not_have_is_named(arrays):
+    for need in ("labels", "head", "representation", "samples"):
+        strategy = Strategy(lambda n, rounds: (), None, needs=("logits", need))
+        with pytest.raises(InputError, match=f"strategy .yours. needs pool.{need}, which select does not have"):
+            select(5, **arrays, strategy=strategy)
+
+
+def test_mistakes_of_an_own_plan_are_one_line(arrays):
+    for message, score in {
+        "scores 3000 rows as NaN": lambda pool: pool.logits[:, 0] * jnp.nan,
+        "TypeError|NoneType": lambda pool: jnp.sum(jnp.abs(pool.features), axis=1),
+        r"the score has shape \(3000, 5\); wanted \(3000,\)": lambda pool: pool.logits,
+    }.items():
+        strategy = planned("mine", Ranked(score), needs=("logits",))
+        with pytest.raises(InputError, match=message):
+            select(5, logits=arrays["logits"], strategy=strategy)
+
+    def floats(key, state, pool, k):
+        return jnp.arange(5.0), state
+
+    with pytest.raises(InputError, match=r"gives float32\[5\]; wanted int32\[5\], row numbers"):
+        select(5, **arrays, strategy=Strategy(lambda n, rounds: (), floats))
+
+
+def test_more_rows_than_were_asked_for_are_refused(arrays):
+    def longer(key, state, pool, k):
+        return jnp.concatenate([jnp.nonzero(pool.available, size=k)[0], jnp.array([-1, 10**6])]), state
+
+    with pytest.raises(InputError, match=r"gives int32\[7\]; wanted int32\[5\]"):
+        select(5, **arrays, strategy=Strategy(lambda n, rounds: (), longer))
+
+
+@pytest.mark.parametrize("sampler", [KMeansPlusPlus(), KCenterGreedy()])
+def test_an_embedding_that_is_not_finite_is_refused(arrays, sampler):
+    """A cosine of a row of zeros, say: a distance that is NaN must neither be chosen by nor waited for."""
+
+    def cosine(pool):
+        return dense_rows(pool.features / jnp.linalg.norm(pool.features, axis=1, keepdims=True))
+
+    features = arrays["features"].copy()
+    features[7] = 0
+    strategy = planned("cosine", Spread(cosine, sampler), needs=("features",))
+    with pytest.raises(InputError, match=r"strategy \(yours\) embeds 1 rows as NaN or infinity, first row 7"):
+        select(5, features=features, strategy=strategy)
+
+
+def test_rows_that_a_strategy_does_not_find_are_counted(arrays):
+    """Also where it gives rows that are not available, or twice."""
+
+    def query(key, state, pool, k):
+        return jnp.array([3, 3, -1, 0, 4000, 7], jnp.int32), state
+
+    with pytest.raises(InputError, match=r"strategy \(yours\) found 2 of the 6 rows"):
+        select(6, **arrays, strategy=Strategy(lambda n, rounds: (), query), labeled=[0])
 
 
 def test_dtypes_and_probabilities(arrays):
@@ -128,19 +191,19 @@ def test_torch_tensors(arrays):
 
 
 def odd_pools():
-    plain = pool_of(64, 3, 4)
+    plain = pool_arrays(64, 3, 4)
     return {
         "huge logits": plain | {"logits": np.sign(plain["logits"]) * np.float32(1e4)},
         "equal logits": plain | {"logits": plain["logits"] * 0 + 2},
         "copies": {name: np.repeat(array[:1], 64, axis=0) for name, array in plain.items()},
-        "one class": pool_of(64, 1, 4),
-        "one feature": pool_of(64, 3, 1),
-        "one row": pool_of(1, 3, 4),
+        "one class": pool_arrays(64, 1, 4),
+        "one feature": pool_arrays(64, 3, 1),
+        "one row": pool_arrays(1, 3, 4),
     }
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("strategy", select_module._NEEDS)
+@pytest.mark.parametrize("strategy", [name for name in SELECTABLE if name != "badge_kdpp"])  # k ≤ its rank
 def test_odd_pools(strategy):
     for case, arrays in odd_pools().items():
         n = len(arrays["features"])
@@ -164,7 +227,10 @@ BAD = [
     ({"k": 0}, "k is 0; wanted a whole number"),
     ({"k": N}, "k = 3000, but 2700 of 3000 rows are left"),
     ({"strategy": "bagde"}, "unknown strategy 'bagde'; did you mean badge?"),
-    ({"first": "last"}, "unknown first 'last'"),
+    ({"strategy": "badge(first=last)"}, "first is 'last'; wanted one of uniform, max_norm, norm"),
+    ({"strategy": "badge(frist=norm)"}, "badge has no option 'frist'"),
+    ({"strategy": "albl"}, "albl learns from batch to batch, and select makes a single one"),
+    ({"strategy": "badge_kdpp", "k": 60}, r"badge_kdpp: k = 60 rows cannot be independent.* = 48 at most"),
     ({"seed": -1}, "seed is -1"),
     ({"logits": None}, "strategy badge wants logits or probabilities, and there are none"),
     ({"features": None}, "strategy badge wants features"),
@@ -233,8 +299,11 @@ def test_what_are_no_probabilities(arrays):
 
 
 def command_line(folder, out, *options):
+    """The command on the pool in ``folder``; an option given takes the place of the one there."""
     files = [f"--{name}={folder / name}.npy" for name in ("features", "logits", "labeled")]
-    return ["select", "--k", "12", *files, "--out", str(out), *options]
+    words = ["--k=12", *files, f"--out={out}"]
+    given = {option.partition("=")[0] for option in options}
+    return ["select", *(word for word in words if word.partition("=")[0] not in given), *options]
 
 
 def rows_of(path):
@@ -264,7 +333,7 @@ def test_the_output_is_no_input_and_no_device(folder, tmp_path, capsys):
     assert mine.read_bytes() == (folder / "features.npy").read_bytes()
     os.mkfifo(tmp_path / "pipe")
     assert main(command_line(folder, tmp_path / "pipe")) == 2
-    assert "is no plain file; wanted the name of a file" in capsys.readouterr().err
+    assert "is not a regular file; wanted the name of a file" in capsys.readouterr().err
     (tmp_path / "link.csv").symlink_to(tmp_path / "target.csv")
     assert main(command_line(folder, tmp_path / "link.csv")) == 0
     assert (tmp_path / "link.csv").is_symlink()
@@ -356,8 +425,8 @@ def test_warnings_do_not_stop_it(folder, tmp_path, capsys):
         (["--k=2701"], "k = 2701, but 2700 of 3000 rows are left to choose from"),
         (["--memory=lots"], "--memory is 'lots'; wanted a size such as 4GB"),
         (["--memory=1KB"], "the memory budget of 1 MB is too small; wanted"),
-        (["--strategy=albl"], "unknown strategy 'albl'"),
-        (["--out=/nowhere/picks.csv"], "/nowhere is no folder; wanted one that exists"),
+        (["--strategy=albl"], "strategy albl learns from batch to batch"),
+        (["--out=/nowhere/picks.csv"], "/nowhere is not a folder; wanted one that exists"),
         (["--out=."], "is a folder; wanted the name of a file"),
     ],
 )

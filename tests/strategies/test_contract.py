@@ -1,49 +1,38 @@
-"""What every registered strategy must keep; a new one is tested by being registered."""
+"""What every registered strategy must keep, and a user's own: a new one is tested by being registered."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pools import KINDS, make_pool
 
-from badge_jax import STRATEGIES, Pool
+from badge_jax import STRATEGIES, Strategy, names
+from badge_jax.strategies import Ranked
+from badge_jax.strategies.base import NEEDS
 
-N, C, D = 60, 4, 16
-LAWS_OF_SETS = {"badge_kdpp"}  # their batches have no order of preference
+N = 60
 
 
-def make_pool(kind="plain", seed=0, num_labeled=15):
-    rng = np.random.default_rng(seed)
-    logits, features = rng.normal(size=(N, C)) * 3, np.maximum(rng.normal(size=(N, D)), 0)
-    if kind == "copies":
-        logits[:], features[:] = logits[0], features[0]
-    if kind == "dead":
-        features[:] = 0
-    if kind == "certain":
-        logits[:] = np.where(np.arange(C) == 2, 1e4, -1e4)
-    if kind == "clueless":
-        logits[:] = 0
-    labeled = np.isin(np.arange(N), rng.choice(N, num_labeled, replace=False))
-    labels = np.where(labeled, rng.integers(0, C, N), -1)
-    return Pool(
-        jnp.asarray(logits, jnp.float32),
-        jnp.asarray(features, jnp.float32),
-        jnp.asarray(labels, jnp.int32),
-        jnp.asarray(labeled),
-        jnp.asarray(~labeled),
-    )
+OWN = "mine:doubt(alpha=0.1)"
+
+
+def make(name):
+    return names.make("strategy", names.find("strategy", name, STRATEGIES), Strategy)
 
 
 def query_once(name, pool, k, key=None):
-    strategy = STRATEGIES[name]()
+    strategy = make(name)
     return strategy.query(jax.random.key(0) if key is None else key, strategy.init(N, 3), pool, k)
 
 
-@pytest.fixture(params=sorted(STRATEGIES))
+@pytest.fixture(params=[*sorted(STRATEGIES), OWN])
 def name(request):
+    if request.param == OWN:
+        request.getfixturevalue("own_module")
     return request.param
 
 
-@pytest.mark.parametrize("kind", ["plain", "copies", "dead", "certain", "clueless"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_picks_every_available_row_once(name, kind):
     pool = make_pool(kind)
     picks, _ = query_once(name, pool, 45)
@@ -65,8 +54,10 @@ def test_neither_labeled_nor_available_rows_are_left_alone(name):
     assert len(set(picks.tolist())) == 10
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - LAWS_OF_SETS))
 def test_prefix(name):
+    """The first j picks are the picks for ``k = j``, where the strategy says so."""
+    if not make(name).is_prefix_consistent:
+        pytest.skip("its batches are sets")
     pool = make_pool()
     longest = query_once(name, pool, 45)[0].tolist()
     for j in (1, 10):
@@ -74,7 +65,7 @@ def test_prefix(name):
 
 
 def test_same_key_same_picks_and_jit_equals_eager(name):
-    strategy, pool = STRATEGIES[name](), make_pool()
+    strategy, pool = make(name), make_pool()
     state = strategy.init(N, 3)
     plain = strategy.query(jax.random.key(5), state, pool, 10)[0].tolist()
     jitted = jax.jit(lambda key, state, pool: strategy.query(key, state, pool, 10))
@@ -82,7 +73,7 @@ def test_same_key_same_picks_and_jit_equals_eager(name):
 
 
 def test_nothing_happens_on_the_host(name, compilations):
-    strategy, pools = STRATEGIES[name](), [make_pool(seed=seed) for seed in range(3)]
+    strategy, pools = make(name), [make_pool(seed=seed) for seed in range(3)]
     keys = [jax.random.key(seed) for seed in range(3)]
     query = jax.jit(lambda key, state, pool: strategy.query(key, state, pool, 10))
     state = strategy.init(N, 3)
@@ -109,3 +100,51 @@ def test_wrong_count_is_refused(name):
     for k in (0, N + 1):
         with pytest.raises(ValueError, match=rf"k = {k} rows asked of a pool of {N}"):
             query_once(name, make_pool(), k)
+
+
+def test_only_what_it_needs_is_read(name):
+    """Everything else of the pool may be None; what is needed and None is named."""
+    strategy, pool = make(name), make_pool()
+    lean = pool._replace(**{field: None for field in NEEDS if field not in strategy.needs})
+    state = strategy.init(N, 3)
+    picks = strategy.query(jax.random.key(0), state, lean, 10)[0].tolist()
+    assert picks == query_once(name, pool, 10)[0].tolist()
+    for need in strategy.needs:
+        with pytest.raises(ValueError, match=f"needs pool.{need}, which is None"):
+            strategy.query(jax.random.key(0), state, lean._replace(**{need: None}), 10)
+
+
+def test_the_plan_is_the_query(name):
+    strategy, pool = make(name), make_pool()
+    plan = strategy.plan
+    if plan is None:
+        pytest.skip("it has no plan")
+    assert strategy.is_prefix_consistent
+    assert jax.tree.leaves(strategy.init(N, 3)) == []
+    key = jax.random.key(4)
+    if isinstance(plan, Ranked):
+        scores = np.where(pool.available, plan.score(pool), -np.inf)
+        expected = np.argsort(-scores, kind="stable")[:10]
+    else:
+        centers = pool.labeled if plan.centers == "labeled" else None
+        expected = plan.sampler.sample(key, plan.embed(pool), 10, available=pool.available, centers=centers)
+    assert strategy.query(key, (), pool, 10)[0].tolist() == expected.tolist()
+
+
+def test_a_plan_takes_any_part_of_the_pool(name):
+    """Row by row, so that a pool can be read in tiles."""
+    strategy, pool = make(name), make_pool()
+    if strategy.plan is None:
+        pytest.skip("it has no plan")
+    part = jax.tree.map(lambda a: a[20:31], pool)
+    by_row = strategy.plan.score if isinstance(strategy.plan, Ranked) else strategy.plan.embed
+    whole, piece = (jax.tree.leaves(by_row(rows)) for rows in (pool, part))
+    for a, b in zip(whole, piece, strict=True):
+        np.testing.assert_allclose(a[20:31], b, rtol=1e-6)
+
+
+def test_equal_options_make_equal_plans(name):
+    """So that compiled programs are shared from call to call."""
+    if name == OWN:
+        pytest.skip("its score is a new function each time: it compiles each time")
+    assert make(name).plan == make(name).plan

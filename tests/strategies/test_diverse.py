@@ -1,22 +1,14 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pools
 import pytest
 from oracles import badge_embedding, chi_square_p, k_center, kmeans_plusplus_law
 
-from badge_jax import STRATEGIES, Pool
+from badge_jax import STRATEGIES
 
 
-def make_pool(n=6, seed=0, num_labeled=1):
-    rng = np.random.default_rng(seed)
-    labeled = np.arange(n) < num_labeled
-    return Pool(
-        jnp.asarray(rng.normal(size=(n, 3)), jnp.float32),
-        jnp.asarray(rng.normal(size=(n, 4)), jnp.float32),
-        jnp.where(jnp.asarray(labeled), 0, -1),
-        jnp.asarray(labeled),
-        jnp.asarray(~labeled),
-    )
+def make_pool(n=6, num_labeled=1):
+    return pools.make_pool("signed", n=n, c=3, d=4, num_labeled=num_labeled)
 
 
 @pytest.mark.parametrize("first", ["uniform", "max_norm", "norm"])

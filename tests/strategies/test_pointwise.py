@@ -1,23 +1,15 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import softmax
+from pools import pool_of_logits
 from scipy import stats
 
-from badge_jax import STRATEGIES, Pool
-
-
-def pool_of(logits, available=None):
-    n = len(logits)
-    available = jnp.ones(n, bool) if available is None else jnp.asarray(available)
-    return Pool(
-        jnp.asarray(logits, jnp.float32), jnp.zeros((n, 1)), jnp.full(n, -1), jnp.zeros(n, bool), available
-    )
+from badge_jax import STRATEGIES
 
 
 def picks_of(name, logits, k):
-    return STRATEGIES[name]().query(jax.random.key(0), (), pool_of(logits), k)[0].tolist()
+    return STRATEGIES[name]().query(jax.random.key(0), (), pool_of_logits(logits), k)[0].tolist()
 
 
 def textbook_scores(logits):
@@ -79,7 +71,7 @@ def test_impossible_classes(name):
 def test_random_is_uniform_without_replacement():
     strategy = STRATEGIES["random"]()
     available = np.array([True, False, True, True, True])
-    pool = pool_of(np.zeros((5, 2)), available)
+    pool = pool_of_logits(np.zeros((5, 2)), available)
     keys = jax.random.split(jax.random.key(0), 24_000)
     draws = jax.jit(jax.vmap(lambda key: strategy.query(key, (), pool, 2)[0]))(keys)
     pairs, counts = np.unique(draws, axis=0, return_counts=True)

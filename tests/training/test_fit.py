@@ -6,7 +6,8 @@ from oracles import softmax
 from scipy import stats
 
 from badge_jax import FitOptions, make_fit, make_optimizer, make_predict, mlp
-from badge_jax.training import _shuffle, make_num_correct, make_train_step
+from badge_jax.training import make_num_correct, make_train_step
+from badge_jax.training.fit import _shuffle
 
 
 def make_data(n=200, num_inputs=5, num_classes=3, seed=0):

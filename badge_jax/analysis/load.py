@@ -1,0 +1,171 @@
+"""From run directories to runs and rounds in memory. Reads nothing but config.json and rounds.jsonl."""
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from badge_jax import paper
+from badge_jax.errors import InputError
+from badge_jax.runs.directory import MAY_DIFFER, read_config, read_rounds
+from badge_jax.runs.setting import Setting, setting_of
+
+Directories = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""A run directory, a folder of them, or several of either."""
+
+_OF_STRATEGY = ("strategy_options", "rounds_at_start")  # must agree between runs of one strategy
+_FORMER = {"target_accuracy": paper.TARGET_ACCURACY, "clip": paper.CLIP}  # of every run of 0.1, not recorded
+_NOT_OPTIONS = {*Setting._fields, "strategy", "seed", "diagnostics", *_OF_STRATEGY, "code", "format"}
+# exp4p of format 0.1 has a horizon, and two horizons are two algorithms
+_NOT_COMPARED = _NOT_OPTIONS | set(MAY_DIFFER) - {"horizon"}
+
+
+class Run(NamedTuple):
+    """A run as it is on disk.
+
+    Attributes:
+        config: The content of config.json.
+        rounds: The lines of rounds.jsonl, in order; at least one.
+    """
+
+    config: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]
+
+
+def read_runs(directories: Directories) -> list[Run]:
+    """Reads every run with at least one finished round, and checks that runs of one setting are comparable.
+
+    Args:
+        directories: Run directories or folders of them. A run found twice counts once.
+
+    Returns:
+        The runs, in the order of their paths.
+
+    Raises:
+        InputError: If a path is not a folder or no run is found; if two runs of one setting differ in an option
+            that both record; if two runs agree in setting, strategy and seed.
+
+    Example:
+        >>> import json, tempfile
+        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+        >>> line = {"round": 0, "num_labeled": 100, "test_accuracy": 0.5}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "config.json").write_text(json.dumps(config))
+        ...     _ = Path(folder, "rounds.jsonl").write_text(json.dumps(line))
+        ...     runs = read_runs(folder)
+        >>> runs[0].config["strategy"], len(runs[0].rounds)
+        ('badge', 1)
+    """
+    runs = _find_runs(directories)
+    _check_repeats(runs)
+    return list(runs.values())
+
+
+def load_rounds(directories: Directories) -> list[dict[str, Any]]:
+    """Loads every round of every run as a flat dict, ready for ``pandas.DataFrame`` or ``polars.DataFrame``.
+
+    Each dict holds the options of the run (every scalar in config.json), the fields of the round, and
+    ``directory``, the run's folder. ``indices`` are the rows queried for the round, as numbers in the pool that
+    the seed shuffled; ``source_rows`` are the same rows as numbers in the source data set. Runs of format 0.1
+    have no ``source_rows``. Runs need not be comparable: any set of runs can be loaded.
+
+    Args:
+        directories: Run directories or folders of them. A run found twice counts once.
+
+    Returns:
+        One dict a round: runs in the order of their paths, rounds in order.
+
+    Raises:
+        InputError: If a path is not a folder or no run with a finished round is found.
+
+    Example:
+        >>> import json, tempfile
+        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+        >>> line = {"round": 0, "num_labeled": 2, "test_accuracy": 0.5}
+        >>> line |= {"indices": [4, 1], "source_rows": [17, 8]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "config.json").write_text(json.dumps(config))
+        ...     _ = Path(folder, "rounds.jsonl").write_text(json.dumps(line))
+        ...     rounds = load_rounds(folder)
+        >>> rounds[0]["strategy"], rounds[0]["test_accuracy"], rounds[0]["source_rows"]
+        ('badge', 0.5, [17, 8])
+    """
+    loaded = []
+    for path, run in _find_runs(directories).items():
+        options = {
+            name: value
+            for name, value in run.config.items()
+            if name != "environment" and (value is None or isinstance(value, (str, int, float)))
+        }
+        loaded += [{"directory": str(path), **options, **line} for line in run.rounds]
+    return loaded
+
+
+def _find_runs(directories: Directories) -> dict[Path, Run]:
+    """Run directory → run, for every run with a finished round. Raises InputError if there is none."""
+    if isinstance(directories, (str, os.PathLike)):
+        directories = [directories]
+    folders = [Path(directory) for directory in directories]
+    runs, seen = {}, set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; give run directories, or folders of them")
+        for path in sorted(file.parent for file in folder.rglob("config.json")):
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                run = Run(read_config(path), read_rounds(path))
+                if run.rounds:
+                    runs[path] = run
+    if not runs:
+        where = ", ".join(map(str, folders)) or "an empty list of folders"
+        raise InputError(f"no run with a finished round in {where}; `badge-jax run` makes one")
+    return runs
+
+
+def _check_repeats(runs: Mapping[Path, Run]) -> None:
+    """Raises InputError unless runs of one setting differ only in strategy and seed.
+
+    An option is compared among the runs that record it: formats differ in what they record.
+    """
+    configs = {
+        path: {**({} if "format" in run.config else _FORMER), **run.config} for path, run in runs.items()
+    }
+    first_with: dict[tuple[Setting, str], Path] = {}
+    first_of: dict[tuple[Setting, str, int], Path] = {}
+    first_of_strategy: dict[tuple[Setting, str, str], Path] = {}
+    for path, run in runs.items():
+        setting, strategy, seed = setting_of(run.config), run.config["strategy"], run.config["seed"]
+        name = "/".join(map(str, setting))
+        for option in sorted(configs[path].keys() - _NOT_COMPARED):
+            other = first_with.setdefault((setting, option), path)
+            ours, theirs = configs[path][option], configs[other][option]
+            if ours != theirs:
+                raise InputError(
+                    f"{path} and {other} are both {name} but have {option} = {ours!r} and {theirs!r}; "
+                    "report them separately"
+                )
+        for option in _OF_STRATEGY:
+            if option not in run.config:
+                continue
+            other = first_of_strategy.setdefault((setting, strategy, option), path)
+            ours, theirs = run.config[option], runs[other].config[option]
+            if ours != theirs:
+                raise InputError(
+                    f"{path} and {other} are both {name}/{strategy} but have {option} = {ours!r} and "
+                    f"{theirs!r}; report them separately"
+                )
+        other = first_of_strategy.setdefault((setting, strategy, "code"), path)
+        if _code_checksum(run) != _code_checksum(runs[other]):
+            warnings.warn(f"{path} and {other} ran different versions of {strategy}", UserWarning, stacklevel=2)
+        other = first_of.setdefault((setting, strategy, seed), path)
+        if other != path:
+            raise InputError(
+                f"{path} and {other} are both {name}/{strategy} with seed {seed}; report them separately"
+            )
+
+
+def _code_checksum(run: Run) -> int | None:
+    """Checksum of the user's file behind the strategy; None for the package's own."""
+    code = run.config.get("code", {})
+    return code.get("strategy", {}).get("crc32") if isinstance(code, dict) else None

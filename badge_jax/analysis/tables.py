@@ -1,0 +1,150 @@
+"""The tables of a report: CSV files, and one as text for a terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from badge_jax.analysis.statistics import (
+    Comparison,
+    CurvePoint,
+    Curves,
+    column_means,
+    normalized_errors,
+    penalty_matrix,
+)
+from badge_jax.runs.setting import Setting
+
+
+def summary_csv(curves: Curves) -> str:
+    """The content of summary.csv: every point of every learning curve, one a row.
+
+    Args:
+        curves: Setting → strategy → points.
+
+    Returns:
+        CSV text with a header.
+
+    Example:
+        >>> curves = {Setting("letter", "mlp", 100): {"badge": [CurvePoint(100, 5, 0.5, 0.01)]}}
+        >>> print(summary_csv(curves), end="")
+        dataset,model,batch_size,strategy,num_labeled,runs,mean_accuracy,std_accuracy
+        letter,mlp,100,badge,100,5,0.5,0.01
+    """
+    return csv_text(
+        [*Setting._fields, "strategy", "num_labeled", "runs", "mean_accuracy", "std_accuracy"],
+        (
+            [*setting, strategy, *point]
+            for setting, by_strategy in curves.items()
+            for strategy, points in by_strategy.items()
+            for point in points
+        ),
+    )
+
+
+def penalty_csv(comparisons: Sequence[Comparison], strategies: Sequence[str]) -> str:
+    """The content of penalty_matrix.csv: how often the row's strategy beats the column's, and the column means.
+
+    Args:
+        comparisons: The settings, each with at least one label count to compare at. Cells are empty if there is
+            none.
+        strategies: In the order of rows and columns.
+
+    Returns:
+        CSV text with a header.
+
+    Example:
+        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
+        >>> print(penalty_csv([comparison], ["badge", "random"]), end="")
+        strategy,badge,random
+        badge,0.0,1.0
+        random,0.0,0.0
+        mean,0.0,0.5
+    """
+    matrix = penalty_matrix(comparisons, strategies)
+    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", column_means(matrix).tolist())]
+    return csv_text(
+        ["strategy", *strategies],
+        ([name, *(values if comparisons else [""] * len(values))] for name, values in rows),
+    )
+
+
+def cdf_csv(comparisons: Iterable[Comparison], strategies: Iterable[str]) -> str:
+    """The content of cdf.csv: the steps of every strategy's distribution of normalized errors.
+
+    Args:
+        comparisons: The settings.
+        strategies: In the order of the rows.
+
+    Returns:
+        CSV text with a header.
+
+    Example:
+        >>> accuracies = {"badge": {20: {0: 0.75}}, "random": {20: {0: 0.5}}}
+        >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
+        >>> print(cdf_csv([comparison], ["badge"]), end="")
+        strategy,normalized_error,cumulative_weight
+        badge,0.5,1.0
+    """
+    comparisons = list(comparisons)
+    rows = []
+    for strategy in strategies:
+        ratios, weights = normalized_errors(comparisons, strategy)
+        rows += [(strategy, ratio, share) for ratio, share in zip(ratios, weights.cumsum(), strict=True)]
+    return csv_text(["strategy", "normalized_error", "cumulative_weight"], rows)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
+    r"""A table as CSV, each line ended by ``\n``.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, written as ``str`` writes them; None becomes an empty cell.
+
+    Returns:
+        The text of the file.
+
+    Example:
+        >>> csv_text(["strategy", "labels"], [("badge", 100), ("random", None)])
+        'strategy,labels\nbadge,100\nrandom,\n'
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def accuracy_table(curves: Curves) -> str:
+    """Mean test accuracies in percent as text, one table a setting.
+
+    Args:
+        curves: Setting → strategy → points.
+
+    Returns:
+        Lines for a terminal: a row for each number of labels, a column for each strategy.
+
+    Example:
+        >>> curves = {Setting("letter", "mlp", 100): {"badge": [CurvePoint(100, 5, 0.5, 0.01)]}}
+        >>> print(accuracy_table(curves))
+        letter, mlp, batches of 100: mean test accuracy (%)
+          labels   badge
+             100    50.0
+    """
+    return "\n\n".join(
+        f"{setting.title}: mean test accuracy (%)\n{_columns(by_strategy)}"
+        for setting, by_strategy in curves.items()
+    )
+
+
+def _columns(by_strategy: Mapping[str, Sequence[CurvePoint]]) -> str:
+    """The aligned lines of one setting: header and a row for each number of labels."""
+    cells = {
+        name: {point.num_labeled: f"{100 * point.mean:.1f}" for point in points}
+        for name, points in by_strategy.items()
+    }
+    counts = sorted({count for column in cells.values() for count in column})
+    rows = [["labels", *cells]]
+    rows += [[str(count), *(column.get(count, "–") for column in cells.values())] for count in counts]
+    widths = [8, *(max(8, len(name) + 2) for name in cells)]
+    return "\n".join("".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)

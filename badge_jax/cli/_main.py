@@ -1,0 +1,167 @@
+"""The command line: ``badge-jax run | sweep | status | select | report | datasets | strategies``."""
+
+import dataclasses
+import functools
+import importlib
+import operator
+import os
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Protocol
+
+import jax
+import tyro
+
+from badge_jax.cli.datasets import Datasets
+from badge_jax.cli.report import Report
+from badge_jax.cli.select import Select
+from badge_jax.cli.strategies import Strategies
+from badge_jax.errors import EnvironmentFailure, InputError
+
+_AFTER_CTRL_C = {
+    "run": "the same command resumes the run",
+    "sweep": "the same command resumes the runs",
+    "report": "the report is incomplete; the same command makes it again",
+}
+
+
+class _Command(Protocol):
+    def execute(self) -> None: ...
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        args: of the command line. None: those of the process.
+
+    Returns:
+        The exit code: 0, 1 for trouble with the machine, 2 for wrong usage or input.
+    """
+    return execute(lambda: _parse(sys.argv[1:] if args is None else args).execute())
+
+
+def entry() -> NoReturn:
+    """What the shell calls: `main`, and 130 as soon as Ctrl-C is pressed."""
+    rest = _AFTER_CTRL_C.get(sys.argv[1] if len(sys.argv) > 1 else "", "nothing written")
+    run_interruptibly(main, f"badge-jax: interrupted; {rest}")
+
+
+def execute(work: Callable[[], Any], program: str = "badge-jax") -> int:
+    """Does some work, with every expected failure reported in one line.
+
+    Args:
+        work: what to do.
+        program: name that begins each line.
+
+    Returns:
+        The exit code: 0, 1 for trouble with the machine, 2 for wrong usage or input.
+    """
+
+    def fail(message: str, code: int) -> int:
+        print(f"{program}: {message}", file=sys.stderr, flush=True)
+        return code
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"{program}: warning: {message}", file=sys.stderr, flush=True)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            work()
+    except InputError as error:
+        return fail(str(error), 2)
+    except EnvironmentFailure as error:
+        return fail(str(error), 1)
+    except BrokenPipeError:  # of `| head`
+        return 0
+    except OSError as error:
+        return fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        return fail(f"out of memory or device failure: {str(error).partition(chr(10))[0]}", 1)
+    return 0
+
+
+def run_interruptibly(work: Callable[[], int], message: str) -> NoReturn:
+    """Exits with what ``work`` returns, or with ``message`` and 130 as soon as Ctrl-C is pressed.
+
+    The work is done in a thread of its own: a thread inside a compiled program hears of no signal before the
+    program ends, which may take hours. To end at once is safe, since files are written whole.
+    """
+    codes: list[int] = []
+
+    def work_in_thread() -> None:
+        try:
+            codes.append(work())
+        except SystemExit as stop:  # of the option parser
+            codes.append(stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2)
+
+    worker = threading.Thread(target=work_in_thread, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(0.1)
+    except KeyboardInterrupt:
+        print(message, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)
+    sys.exit(codes[0] if codes else 1)
+
+
+# commands that train networks: their modules load Flax and Optax, so only when they are called
+_TRAINING = {
+    "run": ("badge_jax.cli.run", "Run", "Run one experiment, or resume it."),
+    "sweep": (
+        "badge_jax.cli.sweep",
+        "Sweep",
+        "Run a grid of experiments, or resume it. Any number of workers and machines may share the folder.",
+    ),
+    "status": (
+        "badge_jax.cli.sweep",
+        "Status",
+        "Say what is done, running, failed and missing in the folder of a sweep, and the time left.",
+    ),
+}
+
+
+def _parse(args: Sequence[str]) -> _Command:
+    """The command that the arguments say. Raises InputError for an option that is given twice."""
+    called = args[0] if args else ""
+    options = [word for word in args if word.startswith("--") and word != "--"]
+    flags = [word.partition("=")[0].replace("_", "-") for word in options]
+    for flag, count in Counter(flags).items():
+        if count > 1:
+            hint = ", followed by all values" if called == "sweep" else ""
+            raise InputError(f"{flag} is given {count} times; give it once{hint}")
+    commands: dict[str, Any] = {name: _training_command(name, called) for name in _TRAINING}
+    commands |= {"select": Select, "report": Report, "datasets": Datasets, "strategies": Strategies}
+    kinds = [
+        Annotated[kind, tyro.conf.subcommand(name, **_default(name, called, args))]
+        for name, kind in commands.items()
+    ]
+    command: Any = functools.reduce(operator.or_, kinds)
+    return tyro.cli(command, args=args, prog="badge-jax", description="Batch active learning in JAX.")
+
+
+def _training_command(name: str, called: str) -> type:
+    """The command's class if it is called, else a stand-in for the list of commands."""
+    module, kind, summary = _TRAINING[name]
+    if name == called:
+        return getattr(importlib.import_module(module), kind)
+    return dataclasses.make_dataclass(kind, [], namespace={"__doc__": summary})
+
+
+def _default(name: str, called: str, args: Sequence[str]) -> dict[str, Any]:
+    """What the options of ``run --config FILE`` default to, as an argument of tyro's."""
+    if name == called == "run":
+        for i, word in enumerate(args):
+            flag, _, value = word.partition("=")
+            if flag == "--config" and (value or i + 1 < len(args)):
+                run = importlib.import_module("badge_jax.cli.run")
+                return {"default": run.defaults_of(Path(value or args[i + 1]))}
+    return {}

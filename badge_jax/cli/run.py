@@ -1,0 +1,79 @@
+"""``badge-jax run``: one experiment."""
+
+import json
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from badge_jax.compiled import keep_compiled_programs
+from badge_jax.data import load_dataset
+from badge_jax.errors import InputError
+from badge_jax.runs import RunOptions, from_config, run
+from badge_jax.runs.options import resolve, to_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(RunOptions):
+    """Run one experiment, or resume it."""
+
+    out: Path
+    """Folder of the run."""
+    config: Path | None = None
+    """config.json of a run to repeat: its options stand in for those that are not given here."""
+
+    def execute(self) -> None:
+        keep_compiled_programs()
+        options = RunOptions(**{field.name: getattr(self, field.name) for field in fields(RunOptions)})
+        layout = "{desc} {n_fmt}/{total_fmt} rounds [{elapsed}{postfix}]"
+        with tqdm(total=options.rounds + 1, disable=None, bar_format=layout, desc="loading") as bar:
+
+            def show(line: dict) -> None:
+                bar.set_description(f"{options.strategy}:", refresh=False)
+                bar.set_postfix_str(
+                    f"{line['num_labeled']} labels, accuracy {100 * line['test_accuracy']:.1f} %, "
+                    f"fit {line['fit_seconds']:.1f} s, query {line['query_seconds']:.2f} s",
+                    refresh=False,
+                )
+                bar.update()
+
+            run(options, self.out, show)
+
+
+def defaults_of(path: Path) -> Run:
+    """`Run` with the options of a run's config.json, and no ``out``.
+
+    Raises:
+        InputError: for a file that cannot be read or is of another format.
+    """
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"--config {path} does not exist; wanted the config.json of a run") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"--config {path} cannot be read ({error}); wanted the config.json of a run") from None
+    if not isinstance(config, dict):
+        raise InputError(f"--config {path} is not the config.json of a run")
+    options = from_config(config, path)
+    _check_unchanged(config, options)
+    return Run(**vars(options), out=tyro.MISSING, config=path)
+
+
+def _check_unchanged(config: dict, options: RunOptions) -> None:
+    """Warns of the user's files that have changed since, and refuses data that have: that is no repeat."""
+    now, before = to_config(resolve(options)), config.get("code", {})
+    for name in ("strategy_options", "model_options"):
+        if json.dumps(now[name]) != json.dumps(config.get(name)):
+            raise InputError(f"{name} are now {now[name]}, and were {config.get(name)} in the run to repeat")
+    for what, code in now["code"].items():
+        if code["crc32"] != before.get(what, {}).get("crc32"):
+            warnings.warn(
+                f"{code['file']} has changed since the run to repeat was made", UserWarning, stacklevel=2
+            )
+    if "data_crc32" in config:
+        data = load_dataset(options.dataset, seed=0, encoding=options.encoding, source=options.source)
+        if data.crc32 != config["data_crc32"]:
+            raise InputError(f"the data of {options.dataset} have changed since the run to repeat was made")

@@ -1,0 +1,159 @@
+"""``badge-jax select``: chooses the next batch from a pool in files."""
+
+import csv
+import io
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from badge_jax.compiled import keep_compiled_programs
+from badge_jax.errors import InputError
+from badge_jax.files import check_writable, write_whole
+from badge_jax.selection import (
+    Inputs,
+    Selection,
+    SelectOptions,
+    Task,
+    forecast,
+    make_task,
+    open_matrix,
+    read_ids,
+    read_vector,
+    run_task,
+)
+
+_BASE_BYTES = 300_000_000  # memory of a process with JAX and the compiled programs
+
+
+@dataclass(frozen=True)
+class Select:
+    """Choose the rows of a pool to label next, from features and logits in files."""
+
+    k: int
+    """How many rows to choose."""
+    out: Path
+    """CSV file to write the picks to, best first: rank, index, and further columns by --ids and --explain."""
+    features: Path | None = None
+    """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
+    logits: Path | None = None
+    """Logits [n, classes], in the same formats."""
+    probabilities: Path | None = None
+    """Probabilities [n, classes], in place of logits, in the same formats."""
+    labeled: Path | None = None
+    """Rows that are labeled already, or to leave out: row numbers (.npy, text with one a line, or a CSV file of
+    earlier picks), or a mask (.npy of bool)."""
+    ids: Path | None = None
+    """Ids of all rows (text with one a line, or .npy), for the column id."""
+    strategy: str = "badge"
+    """How to choose: a name that `badge-jax strategies` lists, with options in parentheses, such as
+    'badge(first=norm)', or your own function that makes a strategy, module:function."""
+    seed: int = 0
+    """Seed of strategies that draw."""
+    memory: str | None = None
+    """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
+    explain: bool = False
+    """Add columns that explain each pick: class, uncertainty, norm, distance, rows represented."""
+    dry_run: bool = False
+    """Print the memory, reading and time that the selection would need, and choose nothing."""
+
+    def execute(self) -> None:
+        """Writes the picks. Raises InputError for wrong options or files."""
+        keep_compiled_programs()
+        options = SelectOptions(
+            self.k,
+            self.strategy,
+            self.seed,
+            None if self.memory is None else num_bytes(self.memory, "--memory"),
+        )
+        inputs = Inputs(
+            features=None if self.features is None else open_matrix(self.features, "--features"),
+            logits=None if self.logits is None else open_matrix(self.logits, "--logits"),
+            probabilities=None
+            if self.probabilities is None
+            else open_matrix(self.probabilities, "--probabilities"),
+            labeled=None if self.labeled is None else read_vector(self.labeled, "--labeled"),
+        )
+        task = make_task(options, inputs, is_explained=self.explain)
+        ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
+        out = self.out.resolve()  # the file behind a link is replaced, not the link
+        check_writable(out)
+        for path in (self.features, self.logits, self.probabilities, self.labeled, self.ids):
+            if path is not None and path.resolve() == out:
+                raise InputError(f"--out is {path}, which is read as input; wanted another file")
+        if self.dry_run:
+            _print_forecast(task, self.explain)
+            return
+        with tqdm(disable=None, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
+
+            def watch(stage: str, done: int, total: int) -> None:
+                bar.total, bar.n = total, done
+                bar.set_description(stage, refresh=False)
+                bar.update(0)
+
+            selection = run_task(task, watch, is_explained=self.explain)
+        for remark in selection.remarks:
+            print(f"badge-jax: warning: {remark}", file=sys.stderr)
+        write_whole(out, _picks_csv(selection, ids).encode())
+
+
+def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
+    """The header and a line for each pick, as CSV; NaN gives an empty field."""
+    columns: dict[str, list] = {
+        "rank": list(range(len(selection.indices))),
+        "index": selection.indices.tolist(),
+    }
+    if ids is not None:
+        columns["id"] = [ids[index] for index in columns["index"]]
+    for name, values in selection.explanation.items():
+        is_float = values.dtype.kind == "f"
+        columns[name] = [
+            "" if is_float and np.isnan(value) else f"{value:.6g}" if is_float else value for value in values
+        ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def _print_forecast(task: Task, is_explained: bool) -> None:
+    """Prints the size of the pool and the memory, reading and time that a selection would need."""
+    expected = forecast(task, is_explained=is_explained)
+    where = "read in tiles" if task.is_streamed else "held in memory"
+    print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")
+    print(
+        f"peak memory: about {(expected.memory + _BASE_BYTES) / 1e6:,.0f} MB, interpreter and programs included"
+    )
+    print(f"read from files: at least {expected.read / 1e6:,.0f} MB, in {expected.num_passes} passes")
+    known = expected.seconds is not None
+    seconds = f"about {expected.seconds:,.1f} s" if known else "one reading of the pool"
+    print(f"time: {seconds}, and a few more seconds for start and compilation")
+
+
+def num_bytes(text: str, name: str) -> int:
+    """The number of bytes that a size such as 4GB or 1.5GiB stands for.
+
+    Args:
+        text: a number with an optional unit; kB, MB, GB, TB are powers of 1000, KiB and so on of 1024.
+        name: the option, for messages.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InputError: for any other text.
+
+    Example:
+        >>> from badge_jax.cli.select import num_bytes
+        >>> num_bytes("1.5GiB", "--memory")
+        1610612736
+    """
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?i?)b?", text.strip().lower())
+    if not match or match[2] == "i":
+        raise InputError(f"{name} is {text!r}; wanted a size such as 4GB, 500MB or 1.5GiB")
+    exponent = " kmgt".index(match[2][:1] or " ")
+    return int(float(match[1]) * (1024 if match[2].endswith("i") else 1000) ** exponent)

@@ -1,0 +1,131 @@
+"""Furthest-first traversal of a pool that is read in tiles."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from badge_jax.rows import Centers, Rows, as_centers, nearest_center, squared_distances
+from badge_jax.samplers.streamed import (
+    Batch,
+    StreamedRows,
+    Watch,
+    all_squared_norms,
+    padded_centers,
+)
+
+CANDIDATES = 2048  # rows held while furthest points are chosen between two passes
+
+
+def streamed_k_center(
+    rows: StreamedRows, k: int, available: np.ndarray, centers: np.ndarray, watch: Watch
+) -> Batch:
+    """`k_center_greedy` over a pool that is read in tiles, with many picks a pass.
+
+    Distances to the centres only fall as more rows are chosen. After a pass the furthest rows are held in
+    memory as candidates. While a candidate is further than every other row was in that pass, it is the furthest
+    of all.
+
+    Args:
+        rows: `StreamedRows` whose greatest norm is near 1 (see `at_unit_scale`).
+        k: how many to choose, 1 ≤ k ≤ n.
+        available: [n] bool, rows that may be chosen, at least k.
+        centers: [m] int64, rows that are centres from the start; may be empty.
+        watch: called with the progress.
+
+    Returns:
+        `Batch` of k rows.
+    """
+    chosen: list[int] = []
+    bound = np.where(available, np.float32(np.inf), np.float32(-np.inf))
+    fresh, num_passes = np.asarray(centers, np.int64), 0
+    if len(fresh) == 0:
+        norms = all_squared_norms(rows, watch)
+        num_passes = 1
+        chosen = [int(np.argmax(np.where(available, norms, -np.inf)))]
+        bound[chosen], fresh = -np.inf, np.array(chosen)
+    num_distinct = k
+    while len(chosen) < k:
+        bound = _lower(bound, rows, fresh, partial(watch, f"pass {num_passes + 1}"))
+        num_passes += 1
+        if np.isnan(bound).any():
+            raise ValueError("some rows are not finite")
+        if bound.max() <= 0:  # every row left is a copy of a centre: the lowest indices are chosen
+            num_distinct = len(chosen)
+            chosen += np.flatnonzero(bound == 0)[: k - len(chosen)].tolist()
+            break
+        fresh = _furthest(rows, bound, min(k, CANDIDATES))[: k - len(chosen)]
+        bound[fresh] = -np.inf
+        chosen += fresh.tolist()
+        watch("choosing", len(chosen), k)
+    return Batch(np.asarray(chosen, np.int32), num_passes, num_distinct)
+
+
+def _lower(bound: np.ndarray, rows: StreamedRows, fresh: np.ndarray, watch: Callable) -> np.ndarray:
+    """min(bound, squared distance to the nearest of the rows ``fresh``), in one pass: [n] float32."""
+    block = min(rows.num_rows, 64)
+    centers, lowered = padded_centers(rows, fresh, block), bound.copy()
+    for start in rows.starts:
+        stop = start + rows.tile
+        watch(stop, rows.num_rows)
+        tile_bound = jnp.asarray(bound[start:stop])
+        lowered[start:stop] = _nearest(rows.read(start, stop), tile_bound, centers, len(fresh), block)
+    return lowered
+
+
+def _furthest(rows: StreamedRows, bound: np.ndarray, most: int) -> np.ndarray:
+    """The next picks, from 1 to ``most``: as many as the exact distances ``bound`` [n] decide."""
+    count = min(CANDIDATES, len(bound))
+    # ties go to the lower index; candidates are in the order of the pool
+    ranked = np.argsort(-bound, kind="stable")
+    candidates = np.sort(ranked[:count])
+    # a candidate as far as the furthest other row precedes it if its index is lower
+    others = ranked[count : count + 1]
+    beyond = bound[others[0]] if len(others) else -np.inf
+    is_before = candidates < (others[0] if len(others) else len(bound))
+    centers = as_centers(rows.take(candidates))
+    places, number = _choose_furthest(centers, bound[candidates], is_before, np.float32(beyond), most)
+    return candidates[np.asarray(places)[: int(number)]]
+
+
+@partial(jax.jit, static_argnames="most")
+def _choose_furthest(
+    centers: Centers, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: int
+) -> tuple[jax.Array, jax.Array]:
+    """Furthest-first traversal of the candidates, while one of them is certainly the furthest row of the pool.
+
+    Args:
+        centers: `Centers` [m], the candidates.
+        bound: [m] float32, their squared distances to the nearest centre.
+        is_before: [m] bool, whether a candidate's index is lower than that of the furthest other row.
+        beyond: scalar float32, squared distance of that row; −∞ if there is none.
+        most: how many to choose at most.
+
+    Returns:
+        The places of the picks [most] int32, and how many of these count.
+    """
+    most = min(most, bound.shape[0])
+
+    def has_next(carry: tuple) -> jax.Array:
+        _, number, bound = carry
+        place = jnp.argmax(bound)
+        is_next = (bound[place] > beyond) | ((bound[place] == beyond) & is_before[place])
+        return (number < most) & is_next & (bound[place] > 0)
+
+    def choose(carry: tuple) -> tuple:
+        places, number, bound = carry
+        place = jnp.argmax(bound).astype(jnp.int32)
+        center = centers[place[None]]
+        bound = jnp.minimum(bound, squared_distances(centers.rows, centers.norms, center)[:, 0])
+        return places.at[number].set(place), number + 1, bound.at[place].set(-jnp.inf)
+
+    start = jnp.zeros(most, jnp.int32), jnp.int32(0), bound
+    places, number, _ = jax.lax.while_loop(has_next, choose, start)
+    return places, number
+
+
+@partial(jax.jit, static_argnames="block")
+def _nearest(tile: Rows, bound: jax.Array, centers: Centers, count: jax.Array, block: int) -> jax.Array:
+    return nearest_center(tile, tile.squared_norms, lambda i: centers.block(i, block), count, block, bound)

@@ -1,0 +1,445 @@
+"""Steps of k-means++ seeding with the exact law in a few passes over the pool, by proposals and rejection.
+
+Every row x has a bound U(x) ≥ D²(x), its squared distance to the nearest centre that was *folded* into the
+bound. Centres chosen since then are *pending*. A proposal X ~ U/ΣU is accepted with probability D²(X)/U(X).
+This needs only the distances from X to the pending centres. An accepted X has the law D²/Φ with Φ = ΣD²,
+whatever U is, so the picks have the law of `kmeans_plusplus`. Most picks read a few hundred rows only. There is
+one pass over the pool at the start, and another only when so many proposals are rejected that folding the
+pending centres costs less.
+
+Why the law is exact: P(X = x and accepted) = U(x)/ΣU · D²(x)/U(x) = D²(x)/ΣU, so P(x | accepted) = D²(x)/Φ.
+Proposals are drawn in batches and processed in order. After the last pick, the rest of the batch is discarded.
+When to fold depends on processed proposals alone.
+
+A fold takes the rows in order of their norms, a block at a time. It skips the centres that cannot lower a bound
+of the block, because their norms are too far from those of its rows: ‖x − c‖ ≥ |‖x‖ − ‖c‖|.
+
+This module has the state and the steps, which are pure, so any loop may drive them: one on the device over a
+pool held there (`_lazy_kmeans_plusplus.py`), one on the host over a pool that is read in tiles
+(`_streamed_kmeans_plusplus.py`). The latter's programs are at the end.
+
+References:
+    Block proposals with rejection, as in accelerated RPCholesky: Epperly, Tropp and Webber 2024, arXiv
+    2410.03969. Rejection for k-means++: Cohen-Addad et al. 2020, arXiv 2012.11891, and Shah et al. 2025, arXiv
+    2502.02085.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from badge_jax.rows import Centers, Rows, as_centers, mark_rows, nearest_center, squared_distances
+from badge_jax.samplers._kmeans_plusplus import draw_first
+from badge_jax.samplers.draw import default_block
+
+_PENDING_ENTRIES = 2**26  # most floats held of pending centres: 256 MiB
+
+
+class Sizes(NamedTuple):
+    """Sizes that depend on (n, c, d) only.
+
+    Attributes:
+        row_block: rows folded at a time.
+        fold_block: pending centres in one matrix product of a fold.
+        test_block: pending centres in one matrix product of a test of proposals.
+        proposals: proposals in a batch.
+        draw_block: rows in a block of the two-level draw.
+        capacity: most pending centres; a fold is forced when the next batch might exceed it.
+        sample: rows from which the work of a fold is estimated.
+        pass_cost: cost of a row in a fold besides its distances; the unit is one distance to one centre.
+        batch_cost: cost of a proposal besides its distances, in the same unit.
+    """
+
+    row_block: int
+    fold_block: int
+    test_block: int
+    proposals: int
+    draw_block: int
+    capacity: int
+    sample: int
+    pass_cost: int = 64
+    batch_cost: int = 1000
+
+
+class Extents(NamedTuple):
+    """Ranges of the norms and bounds of blocks of rows; they show which centres can lower a bound.
+
+    Attributes:
+        shortest: [blocks] float32, least norm of a block's rows.
+        longest: [blocks] float32, greatest norm of a block's rows.
+        highest: [blocks] float32, greatest bound U of a block's rows.
+    """
+
+    shortest: jax.Array
+    longest: jax.Array
+    highest: jax.Array
+
+
+class Seeding(NamedTuple):
+    """The state of the seeding.
+
+    Attributes:
+        chosen: [k + proposals] int32, in the order drawn; meaningless from num_chosen on.
+        num_chosen: scalar int32.
+        bound: [n] float32, U; 0 for rows that are not available or folded.
+        running: [blocks, draw_block] float32, cumulative sums of U inside each block of the draw.
+        totals: [blocks] float32, cumulative sums of the blocks' sums.
+        pending: `Centers` [p] chosen since the last fold, padded.
+        pending_indices: [p] int32, their row numbers.
+        num_pending: scalar int32.
+        num_batches: scalar int32, batches of proposals processed.
+        spent: scalar float32, cost of the proposals since the last fold, in distances to one centre.
+        extents: `Extents` of equal parts of the pool, or of a sample of it, at the last fold.
+        to_fold: scalar float32, distances that a fold would compute, estimated from the extents.
+        is_flat: scalar bool, whether Φ = 0; the bound is then 1 for every row that may still be drawn.
+    """
+
+    chosen: jax.Array
+    num_chosen: jax.Array
+    bound: jax.Array
+    running: jax.Array
+    totals: jax.Array
+    pending: Centers
+    pending_indices: jax.Array
+    num_pending: jax.Array
+    num_batches: jax.Array
+    spent: jax.Array
+    extents: Extents
+    to_fold: jax.Array
+    is_flat: jax.Array
+
+
+class Proposals(NamedTuple):
+    """A batch of m proposals.
+
+    Attributes:
+        indices: [m] int32, rows drawn from the bound.
+        uniforms: [m] float32, uniform draws that decide on acceptance.
+    """
+
+    indices: jax.Array
+    uniforms: jax.Array
+
+
+def make_sizes(n: int, c: int, d: int) -> Sizes:
+    """The sizes for n rows with factors of c and d entries."""
+    return Sizes(
+        row_block=min(n, 1024),
+        fold_block=min(n, 64),
+        test_block=min(n, 256),
+        proposals=min(n, 256),
+        draw_block=default_block(n),
+        capacity=max(512, _PENDING_ENTRIES // (c + d)),
+        sample=min(n, 512),
+    )
+
+
+def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes) -> Seeding:
+    """The state with the first centre pending and every bound ∞; a fold comes next.
+
+    Args:
+        first: `Rows` [1], the first centre; if there are more rows, only the first counts.
+        index: scalar int32, row number of the first centre; −1 if no row is available.
+        k: how many to choose.
+        n: rows of the pool.
+        num_extents: parts of the pool that have an extent.
+        sizes: the sizes.
+
+    Returns:
+        `Seeding`.
+    """
+    block = math.lcm(sizes.fold_block, sizes.test_block)
+    num_kept = -(-(min(k, sizes.capacity) + sizes.proposals) // block) * block
+    num_draw_blocks = -(-n // sizes.draw_block)
+    unknown = jnp.full(num_extents, jnp.inf, jnp.float32)
+    return Seeding(
+        chosen=jnp.full(k + sizes.proposals, -1, jnp.int32).at[0].set(index),
+        num_chosen=jnp.int32(1),
+        bound=jnp.full(n, jnp.inf, jnp.float32),
+        running=jnp.zeros((num_draw_blocks, sizes.draw_block), jnp.float32),
+        totals=jnp.zeros(num_draw_blocks, jnp.float32),
+        pending=jax.tree.map(
+            lambda a: jnp.zeros((num_kept, *a.shape[1:]), jnp.float32).at[0].set(a[0]), as_centers(first)
+        ),
+        pending_indices=jnp.full(num_kept, -1, jnp.int32).at[0].set(index),
+        num_pending=jnp.int32(1),
+        num_batches=jnp.int32(0),
+        spent=jnp.float32(0),
+        extents=Extents(jnp.zeros(num_extents, jnp.float32), unknown, unknown),
+        to_fold=jnp.float32(0),
+        is_flat=jnp.array(False),
+    )
+
+
+def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
+    """Draws ``sizes.proposals`` independent rows with P(x) ∝ U(x), in two levels, and a uniform for each.
+
+    Args:
+        key: typed PRNG key.
+        state: `Seeding` after `finish_fold`.
+        sizes: the sizes.
+
+    Returns:
+        `Proposals`.
+    """
+    uniforms = jax.random.uniform(key, (3, sizes.proposals), jnp.float32)
+    last_block = state.totals.shape[0] - 1
+    block = jnp.searchsorted(state.totals, uniforms[0] * state.totals[-1], side="right")
+    block = jnp.minimum(block, last_block)
+    target = uniforms[1] * state.running[block, -1]
+
+    def halve(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = carry
+        middle = (low + high) // 2
+        is_above = state.running[block, middle] > target
+        return jnp.where(is_above, low, middle + 1), jnp.where(is_above, middle, high)
+
+    ends = jnp.zeros_like(block), jnp.full_like(block, sizes.draw_block - 1)
+    num_halvings = max(1, math.ceil(math.log2(sizes.draw_block)))
+    _, row = jax.lax.fori_loop(0, num_halvings, halve, ends)
+    # rounding may give a row of bound 0, or padding: `accept` rejects it
+    indices = jnp.minimum(block * sizes.draw_block + row, state.bound.shape[0] - 1)
+    return Proposals(indices.astype(jnp.int32), uniforms[2])
+
+
+def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, sizes: Sizes) -> Seeding:
+    """Processes one batch of proposals in order. Each is accepted if and only if u·U < D², and is then pending.
+
+    Args:
+        state: `Seeding`.
+        proposals: `Proposals` [m].
+        candidates: `Rows` [m], the rows proposed.
+        wanted: scalar int32, how many rows to choose; the rest of the batch is discarded once they are chosen.
+        sizes: the sizes.
+
+    Returns:
+        `Seeding` after the batch.
+    """
+    centers = as_centers(candidates)
+    bound = state.bound[proposals.indices]
+    thresholds = proposals.uniforms * bound
+    nearest = nearest_center(
+        candidates,
+        centers.norms,
+        lambda i: state.pending.block(i, sizes.test_block),
+        state.num_pending,
+        sizes.test_block,
+        bound,
+    )
+    among = squared_distances(candidates, centers.norms, centers)
+    # if Φ = 0, all distances count as infinite, so that the bound alone decides
+    nearest, among = (jnp.where(state.is_flat, jnp.inf, distances) for distances in (nearest, among))
+    nearest = jnp.minimum(nearest, bound)
+    nearest = jnp.where(_is_pending(state, proposals.indices), 0.0, nearest)
+    among = jnp.where(proposals.indices[:, None] == proposals.indices[None, :], 0.0, among)
+
+    is_accepted = _accepted_in_order(thresholds < nearest, ~(thresholds[:, None] < among))
+    is_accepted &= jnp.cumsum(is_accepted) <= wanted - state.num_chosen
+    num_accepted = jnp.sum(is_accepted, dtype=jnp.int32)
+    accepted = _true_first(is_accepted)  # the rejected ones behind them are overwritten later
+    chosen = proposals.indices[accepted]
+    cost = sizes.proposals * (state.num_pending.astype(jnp.float32) + sizes.proposals + sizes.batch_cost)
+    can_lower = _can_lower(centers.norms, state.extents) & is_accepted[None, :]
+    share = jnp.mean(can_lower, axis=0, dtype=jnp.float32)  # for each candidate, the share of the pool
+    return state._replace(
+        chosen=_write(state.chosen, chosen, state.num_chosen),
+        num_chosen=state.num_chosen + num_accepted,
+        pending=jax.tree.map(
+            lambda whole, part: _write(whole, part[accepted], state.num_pending), state.pending, centers
+        ),
+        pending_indices=_write(state.pending_indices, chosen, state.num_pending),
+        num_pending=state.num_pending + num_accepted,
+        num_batches=state.num_batches + 1,
+        spent=state.spent + cost,
+        to_fold=state.to_fold + float(state.bound.shape[0]) * jnp.sum(share),
+    )
+
+
+def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:
+    """Which proposals are accepted if each in turn is, unless it conflicts with one accepted before it.
+
+    Args:
+        is_open: [m] bool, proposals that are accepted if no other is.
+        conflicts: [m, m] bool, whether the proposal of the row is rejected if that of the column is accepted.
+
+    Returns:
+        [m] bool.
+    """
+    earlier = jnp.tril(conflicts, -1)
+
+    def again(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        _, accepted = carry
+        return accepted, is_open & ~jnp.any(earlier & accepted[None, :], axis=1)
+
+    # each turn settles at least one more proposal; most have no conflict, so a few turns are enough
+    _, accepted = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[0] != carry[1]), again, again((is_open, is_open))
+    )
+    return accepted
+
+
+def is_fold_due(state: Seeding, n: int, sizes: Sizes) -> jax.Array:
+    """Whether centres are pending, and either tests have cost as much as a fold would or room runs out."""
+    is_full = state.num_pending > sizes.capacity - sizes.proposals
+    is_worth_it = state.spent >= state.to_fold + float(n) * sizes.pass_cost
+    return (state.num_pending > 0) & (is_full | is_worth_it)
+
+
+def extent_of(norms: jax.Array, bound: jax.Array) -> Extents:
+    """The `Extents` [1] of one block of rows, from their squared ``norms`` and ``bound``, [block] float32 each.
+
+    Rows whose bound is 0 do not count.
+    """
+    lengths, is_counted = jnp.sqrt(norms), bound > 0
+    return Extents(
+        shortest=jnp.min(lengths, where=is_counted, initial=jnp.inf, keepdims=True),
+        longest=jnp.max(lengths, where=is_counted, initial=0.0, keepdims=True),
+        highest=jnp.max(bound, where=is_counted, initial=0.0, keepdims=True),
+    )
+
+
+def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes) -> Extents:
+    """The `Extents` [sample] of rows spread over the pool, each one a block of its own."""
+    rows = jnp.arange(sizes.sample) * (norms.shape[0] // sizes.sample)
+    lengths = jnp.sqrt(norms[rows])
+    return Extents(lengths, lengths, bound[rows])
+
+
+def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:
+    """Which pending centres can lower a bound in each block: [blocks, p] bool."""
+    is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
+    return _can_lower(state.pending.norms, extents) & is_center[None, :]
+
+
+def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
+    """Whether centres of squared ``norms`` [m] may lower the bound of a row in each block: [blocks, m] bool."""
+    return _least_squared_distance(jnp.sqrt(norms)[None, :], extents) < extents.highest[:, None]
+
+
+def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
+    """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² for the x in the block with the nearest norm: [blocks, m] float32."""
+    beyond = jnp.maximum(lengths - extents.longest[:, None], extents.shortest[:, None] - lengths)
+    return jnp.maximum(beyond, 0.0) ** 2
+
+
+def fold_rows(state: Seeding, rows: Rows, norms: jax.Array, bound: jax.Array, sizes: Sizes) -> jax.Array:
+    """Folds the pending centres into the bounds of one block of rows: min(U, squared distances).
+
+    Args:
+        state: `Seeding`.
+        rows: `Rows` [block].
+        norms: [block] float32, their squared norms.
+        bound: [block] float32, U.
+        sizes: the sizes.
+
+    Returns:
+        [block] float32.
+    """
+    matters = centers_that_matter(state, extent_of(norms, bound))[0]
+    order = _true_first(matters)
+
+    def block_at(i: jax.Array) -> Centers:
+        return state.pending[jax.lax.dynamic_slice_in_dim(order, i, sizes.fold_block)]
+
+    return nearest_center(rows, norms, block_at, jnp.sum(matters), sizes.fold_block, bound)
+
+
+def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes) -> Seeding:
+    """The state after the last block of a fold: no centre is pending, and the next draws have their sums.
+
+    Args:
+        state: `Seeding` whose bounds are lowered.
+        free: [n] bool, rows that were available at the start.
+        extents: as in `Seeding`, from the new bounds.
+        sizes: the sizes.
+
+    Returns:
+        `Seeding`.
+    """
+    is_chosen = jnp.arange(state.chosen.shape[0]) < state.num_chosen
+    free = free & ~mark_rows(free.shape[0], jnp.where(is_chosen, state.chosen, -1))
+    bound = jnp.where(free, state.bound, 0.0)
+    is_flat = state.is_flat | (jnp.sum(bound) <= 0)
+    bound = jnp.where(is_flat, free.astype(jnp.float32), bound)
+    running, totals = _cumulative(bound, sizes)
+    return state._replace(
+        bound=bound,
+        running=running,
+        totals=totals,
+        num_pending=jnp.int32(0),
+        spent=jnp.float32(0),
+        extents=extents,
+        to_fold=jnp.float32(0),
+        is_flat=is_flat,
+    )
+
+
+def _true_first(mask: jax.Array) -> jax.Array:
+    """The places where ``mask`` [m] is True, in order, then the others: [m] int32."""
+    return jnp.argsort(~mask, stable=True)
+
+
+def _is_pending(state: Seeding, indices: jax.Array) -> jax.Array:
+    """Which of ``indices`` [m] are pending centres: [m] bool."""
+    is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
+    return jnp.isin(indices, jnp.where(is_center, state.pending_indices, -1))
+
+
+def _cumulative(bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, jax.Array]:
+    """Cumulative sums inside each block of the draw, and over the blocks' sums."""
+    blocks = jnp.pad(bound, (0, -bound.shape[0] % sizes.draw_block)).reshape(-1, sizes.draw_block)
+    running = jnp.cumsum(blocks, axis=1)
+    return running, jnp.cumsum(running[:, -1])
+
+
+def _write(whole: jax.Array, part: jax.Array, start: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0)
+
+
+@partial(jax.jit, static_argnames="first")
+def jitted_draw_first(key: jax.Array, norms: jax.Array, free: jax.Array, first: str) -> jax.Array:
+    return draw_first(jax.random.fold_in(key, 0), norms, free, first)
+
+
+@partial(jax.jit, static_argnames=("k", "num_extents", "sizes"))
+def jitted_start(
+    first: Rows, index: jax.Array, free: jax.Array, k: int, num_extents: int, sizes: Sizes
+) -> Seeding:
+    state = start_seeding(first, index, k, free.shape[0], num_extents, sizes)
+    return state._replace(bound=jnp.where(free, jnp.inf, 0.0))
+
+
+@partial(jax.jit, static_argnames="sizes")
+def jitted_propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
+    return propose(jax.random.fold_in(key, 1 + state.num_batches), state, sizes)
+
+
+@partial(jax.jit, static_argnames="sizes", donate_argnames="state")
+def jitted_accept(
+    state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, sizes: Sizes
+) -> tuple[Seeding, jax.Array]:
+    state = accept(state, proposals, candidates, wanted, sizes)
+    return state, is_fold_due(state, state.bound.shape[0], sizes)
+
+
+jitted_finish_fold = jax.jit(finish_fold, static_argnames="sizes", donate_argnames="state")
+
+
+@jax.jit
+def tiles_that_matter(state: Seeding) -> jax.Array:
+    """Whether a pending centre can lower a bound in each tile: [tiles] bool."""
+
+    def matters(extents: Extents) -> jax.Array:
+        return jnp.any(centers_that_matter(state, jax.tree.map(lambda a: a[None], extents)))
+
+    return jax.lax.map(matters, state.extents)
+
+
+@partial(jax.jit, static_argnames="sizes")
+def fold_tile(state: Seeding, tile: Rows, bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, Extents]:
+    norms = tile.squared_norms
+    bound = fold_rows(state, tile, norms, bound, sizes)
+    return bound, extent_of(norms, bound)

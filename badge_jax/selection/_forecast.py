@@ -1,0 +1,65 @@
+"""The memory and time that a selection will need, before it is made."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from badge_jax.samplers.streamed import time_of_a_pass
+from badge_jax.selection.survey import embedding_of, streamed_rows
+from badge_jax.selection.task import Task
+from badge_jax.strategies import Spread
+
+
+class Forecast(NamedTuple):
+    """The expected cost of a selection.
+
+    Attributes:
+        memory: peak memory in bytes, without the interpreter and compiled programs.
+        read: bytes read from files.
+        seconds: time, without compilation. None where no time was taken.
+        num_passes: least number of passes over the pool.
+    """
+
+    memory: int
+    read: int
+    seconds: float | None
+    num_passes: int
+
+
+def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
+    """Forecasts the cost of a selection from its sizes and the time of one tile on this machine.
+
+    Args:
+        task: the selection.
+        is_explained: whether the picks will be explained, as in `make_task`.
+
+    Returns:
+        `Forecast`.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, SelectOptions, forecast, make_task, matrix_of
+        >>> features = matrix_of(np.ones((5, 4), np.float32), "features")
+        >>> logits = matrix_of(np.ones((5, 3), np.float32), "logits")
+        >>> expected = forecast(make_task(SelectOptions(2), Inputs(features, logits)))
+        >>> expected.num_passes, expected.read  # 5·(4 + 3) numbers of 4 bytes, held in memory after one pass
+        (2, 140)
+    """
+    needed = [matrix for matrix in (task.features, task.outputs) if matrix is not None]
+    n, num_distances, num_passes = len(task.available), 0, 1 if needed else 0
+    if isinstance(task.strategy.plan, Spread):
+        width, sampler = sum(matrix.shape[1] for matrix in needed), task.strategy.plan.sampler
+        num_centers = len(task.labeled) if task.strategy.plan.centers else 0
+        _, num_passes, num_distances = sampler.cost(task.k, n, width, num_centers)
+    seconds = None if needed else 0.0
+    if embedding_of(task) is not None:
+        a_pass, a_distance = time_of_a_pass(streamed_rows(task, (np.float32(1), np.float32(1))))
+        num_passes += is_explained
+        num_distances += task.k * n if is_explained else 0
+        seconds = num_passes * a_pass + num_distances * a_distance
+    return Forecast(
+        memory=task.work_bytes + (0 if task.is_streamed else task.pool_bytes),
+        read=task.pool_bytes * (num_passes if task.is_streamed else 1),
+        seconds=seconds,
+        num_passes=num_passes,
+    )

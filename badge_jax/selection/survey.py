@@ -1,0 +1,286 @@
+"""One pass over the pool, tile by tile: checks its values, finds its scale, and scores its rows."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from badge_jax import names
+from badge_jax.embeddings import pool_gradients
+from badge_jax.errors import InputError
+from badge_jax.pool import Pool
+from badge_jax.rows import Rows, tiles
+from badge_jax.samplers.streamed import StreamedRows, Watch, tile_size
+from badge_jax.selection.matrices import Matrix
+from badge_jax.selection.task import Task
+from badge_jax.strategies import Ranked, Spread
+from badge_jax.strategies.base import ranks
+
+_SUM_TOLERANCE = (
+    1e-2  # error of the sum of a row of probabilities; float16 with a thousand classes needs this much
+)
+
+Embed = Callable[[Pool], Rows]
+
+
+class Survey(NamedTuple):
+    """The results of one pass over the pool.
+
+    Attributes:
+        remarks: suspicious but valid input, one line each.
+        scores: [n] float32; None if the strategy's plan is not `Ranked`.
+        rows: the embedding in which distances are computed, at unit scale: that of the strategy's plan, else
+            the gradient embedding. None if the task lacks its inputs.
+        scale: what the embedding was multiplied by to bring it to unit scale.
+    """
+
+    remarks: list[str]
+    scores: np.ndarray | None
+    rows: StreamedRows | None
+    scale: float
+
+
+class _Look(NamedTuple):
+    """The results for the rows of one tile, or of the whole pool; a field that does not apply is None.
+
+    Attributes:
+        are_outputs_finite: [tile] bool.
+        is_distribution: [tile] bool, whether the outputs are probabilities that sum to 1.
+        are_features_finite: [tile] bool.
+        score: [tile] float32, of a `Ranked` plan.
+        left: [tile] float32, greatest absolute entry of the left factor.
+        right: [tile] float32, greatest absolute entry of the right factor.
+    """
+
+    are_outputs_finite: Any
+    is_distribution: Any
+    are_features_finite: Any
+    score: Any
+    is_score_nan: Any
+    left: Any
+    right: Any
+
+
+def survey(task: Task, watch: Watch) -> Survey:
+    """Reads the pool once: checks its values, finds its scale, and scores its rows.
+
+    Args:
+        task: the selection.
+        watch: called with the progress.
+
+    Returns:
+        `Survey`.
+
+    Raises:
+        InputError: if a value is not finite, or a row of ``probabilities`` does not sum to 1.
+    """
+    try:
+        found, counted = _look_at_all(task, watch), task.available
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"strategy {task.name}: {names.problem_of(error, task.code)}") from error
+    if isinstance(task.strategy.plan, Spread) and task.strategy.plan.centers == "labeled":
+        counted = np.ones(len(task.available), bool)
+    remarks = _check(task, found)
+    rows: StreamedRows | None = None
+    scales: tuple[np.float32, ...] = ()
+    if found.left is not None and found.right is not None:
+        scales = tuple(_power_of_two(part[counted].max()) for part in (found.left, found.right))
+        rows = streamed_rows(task, scales)
+    return Survey(remarks, found.score, rows, math.prod(map(float, scales)))
+
+
+def embedding_of(task: Task) -> Embed | None:
+    """The function that embeds a pool; None if the task lacks an input that it reads."""
+    if isinstance(task.strategy.plan, Spread):
+        return task.strategy.plan.embed
+    return None if task.outputs is None or task.features is None else pool_gradients
+
+
+def streamed_rows(task: Task, scales: tuple[np.float32, ...]) -> StreamedRows:
+    """The embedding of a task's pool, read in tiles.
+
+    Args:
+        task: one for which `embedding_of` is not None.
+        scales: two powers of two, which multiply the left and right factors.
+
+    Returns:
+        `StreamedRows`.
+    """
+    embed = embedding_of(task)
+    assert embed is not None
+
+    def rows_of(outputs: np.ndarray | None, features: np.ndarray | None, index: slice | np.ndarray) -> Rows:
+        return _scaled(embed, outputs, features, *_masks(task, index), scales, task.has_probabilities)
+
+    def read(start: int, stop: int) -> Rows:
+        outputs, features = (m and m.read(start, stop) for m in (task.outputs, task.features))
+        return rows_of(outputs, features, slice(start, stop))
+
+    def take(indices: np.ndarray) -> Rows:
+        outputs, features = (m and m.take(indices) for m in (task.outputs, task.features))
+        return rows_of(outputs, features, indices)
+
+    shape = jax.eval_shape(lambda: read(0, 1))
+    return StreamedRows(len(task.available), shape.left.shape[1], shape.right.shape[1], read, take)
+
+
+def as_logits(outputs: jax.Array | np.ndarray, has_probabilities: bool) -> jax.Array:
+    """``outputs`` [m, c] as logits, float32: the logarithms of probabilities."""
+    values = jnp.asarray(outputs).astype(jnp.float32)
+    return jnp.log(values) if has_probabilities else values
+
+
+def pool_of(
+    outputs: Any,
+    features: Any,
+    labeled: jax.Array,
+    available: jax.Array,
+    has_probabilities: bool,
+) -> Pool:
+    """Some rows of the pool as a strategy sees them; no label is known.
+
+    Args:
+        outputs: [m, c] float, logits or probabilities, or None.
+        features: [m, d] float, or None.
+        labeled: [m] bool.
+        available: [m] bool, rows that may be chosen.
+        has_probabilities: whether the outputs are probabilities.
+
+    Returns:
+        `Pool` of m rows, float32.
+    """
+    logits: Any = None if outputs is None else as_logits(outputs, has_probabilities)
+    features = None if features is None else features.astype(jnp.float32)
+    return Pool(logits, features, jnp.full(available.shape, -1, jnp.int32), labeled, available)
+
+
+def _look_at_all(task: Task, watch: Watch) -> _Look:
+    """`_Look` of the whole pool, as NumPy arrays [n], tile by tile."""
+    n = len(task.available)
+    needed = [matrix for matrix in (task.outputs, task.features) if matrix is not None]
+    found = _Look(None, None, None, None, None, None, None)
+    if not needed:
+        return found
+    tile = tile_size(n, sum(matrix.shape[1] for matrix in needed))
+    for start in tiles(n, tile):
+        stop = start + tile
+        watch("checking", stop, n)
+        part = _look(
+            *(m and m.read(start, stop) for m in (task.outputs, task.features)),
+            *_masks(task, slice(start, stop)),
+            score=task.strategy.plan if isinstance(task.strategy.plan, Ranked) else None,
+            embed=embedding_of(task),
+            has_probabilities=task.has_probabilities,
+        )
+        if start == 0:
+            found = jax.tree.map(lambda values: np.empty(n, values.dtype), part)
+        for whole, values in zip(jax.tree.leaves(found), jax.tree.leaves(part), strict=True):
+            whole[start:stop] = values
+    return found
+
+
+@partial(jax.jit, static_argnames=("score", "embed", "has_probabilities"))
+def _look(
+    outputs: jax.Array | None,
+    features: jax.Array | None,
+    labeled: jax.Array,
+    available: jax.Array,
+    *,
+    score: Ranked | None,
+    embed: Embed | None,
+    has_probabilities: bool,
+) -> _Look:
+    """`_Look` of one tile."""
+    pool = pool_of(outputs, features, labeled, available, has_probabilities)
+    rows = None if embed is None else embed(pool)
+    is_distribution = None
+    if outputs is not None:
+        values = outputs.astype(jnp.float32)
+        is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE)
+    return _Look(
+        None if outputs is None else jnp.all(jnp.isfinite(outputs), axis=1),
+        is_distribution,
+        None if features is None else jnp.all(jnp.isfinite(features), axis=1),
+        None if score is None else ranks(score, pool),
+        None if score is None else jnp.isnan(score.score(pool)),
+        None if rows is None else jnp.max(jnp.abs(rows.left), axis=1),
+        None if rows is None else jnp.max(jnp.abs(rows.right), axis=1),
+    )
+
+
+@partial(jax.jit, static_argnames=("embed", "has_probabilities"))
+def _scaled(
+    embed: Embed,
+    outputs: jax.Array | None,
+    features: jax.Array | None,
+    labeled: jax.Array,
+    available: jax.Array,
+    scales: tuple[jax.Array, ...],
+    has_probabilities: bool,
+) -> Rows:
+    """The embedding at unit scale. `at_unit_scale` does the same for pools in memory."""
+    rows = embed(pool_of(outputs, features, labeled, available, has_probabilities))
+    return Rows(rows.left * scales[0], rows.right * scales[1])
+
+
+def _masks(task: Task, index: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``labeled`` and ``available`` of some rows; in a selection, each row is one of the two."""
+    available = task.available[index]
+    return ~available, available
+
+
+def _power_of_two(largest: np.floating) -> np.float32:
+    """The power of two that brings the largest entry near 1."""
+    return np.float32(2.0 ** max(-126, min(126, -math.frexp(float(largest))[1])))
+
+
+def _check(task: Task, found: _Look) -> list[str]:
+    """Returns remarks on suspicious values. Raises InputError for invalid ones."""
+    remarks = []
+    if task.outputs is not None and found.is_distribution is not None:
+        _refuse(task.outputs, ~found.are_outputs_finite, "with NaN or infinity (as float32)", "finite values")
+        remarks += _constant_remark(task.outputs)
+        if task.has_probabilities:
+            wanted = "values from 0 to 1 that sum to 1"
+            _refuse(task.outputs, ~found.is_distribution, "that are no probabilities", wanted)
+        elif task.outputs.shape[1] > 1 and found.is_distribution.all():
+            remarks.append(f"{task.outputs.name}: taken as logits, but every row looks like probabilities")
+    if task.features is not None:
+        _refuse(task.features, ~found.are_features_finite, "with NaN or infinity (as float32)", "finite values")
+        remarks += _constant_remark(task.features)
+    for part in (found.left, found.right):
+        if part is not None and not (is_finite := np.isfinite(part)).all():
+            first, count = int((~is_finite).argmax()), int((~is_finite).sum())
+            raise InputError(
+                f"strategy {task.name} embeds {count} rows as NaN or infinity, first row {first}; wanted "
+                "finite values"
+            )
+    if found.is_score_nan is not None and found.is_score_nan.any():
+        raise InputError(f"strategy {task.name} scores {int(found.is_score_nan.sum())} rows as NaN")
+    return remarks
+
+
+def _constant_remark(matrix: Matrix) -> list[str]:
+    """A remark if all rows are the same; for most pools, two rows show that they are not."""
+    n, tile = matrix.shape[0], tile_size(*matrix.shape)
+    first = matrix.read(0, 1)
+    if n == 1 or not np.array_equal(matrix.read(n - 1, n), first):
+        return []
+    if all((matrix.read(start, start + tile) == first).all() for start in tiles(n, tile)):
+        return [f"{matrix.name}: all {n} rows are the same"]
+    return []
+
+
+def _refuse(matrix: Matrix, is_bad: np.ndarray, what: str, wanted: str) -> None:
+    """Raises InputError if a row is marked in ``is_bad`` [n] bool."""
+    if is_bad.any():
+        first, count = int(is_bad.argmax()), int(is_bad.sum())
+        raise InputError(
+            f"{matrix.name}: {count} of {len(is_bad)} rows {what}, first row {first}; wanted {wanted}"
+        )

@@ -1,0 +1,238 @@
+"""What to select, and from which pool: options and inputs, checked before the pool is read."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from badge_jax import names
+from badge_jax.errors import InputError
+from badge_jax.names import CodeFile
+from badge_jax.selection.budget import pool_bytes, work_bytes
+from badge_jax.selection.matrices import Matrix
+from badge_jax.strategies import STRATEGIES, Strategy
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """How to choose.
+
+    Attributes:
+        k: how many rows to choose, 1 or more.
+        strategy: a string such as "badge" or "badge(first=norm)", or a `Strategy`.
+        seed: of strategies that draw, from 0 to 2³² − 1.
+        memory_budget: bytes for the pool and the work on it. The interpreter and compiled programs need about
+            0.3 GB more. None: no limit.
+
+    Example:
+        >>> from badge_jax.selection import SelectOptions
+        >>> SelectOptions(100, memory_budget=4 * 10**9).seed
+        0
+    """
+
+    k: int
+    strategy: str | Strategy = "badge"
+    seed: int = 0
+    memory_budget: int | None = None
+
+
+class Inputs(NamedTuple):
+    """A pool of n rows. At least one of the matrices must be given.
+
+    Attributes:
+        features: `Matrix` [n, d], the input of the output layer.
+        logits: `Matrix` [n, c].
+        probabilities: `Matrix` [n, c], in place of logits.
+        labeled: rows that are labeled already or excluded: row numbers [m] int, or a mask [n] bool. None: no
+            row.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, matrix_of
+        >>> logits = matrix_of(np.zeros((5, 3), np.float32), "logits")
+        >>> Inputs(logits=logits, labeled=np.array([4])).logits.shape
+        (5, 3)
+    """
+
+    features: Matrix | None = None
+    logits: Matrix | None = None
+    probabilities: Matrix | None = None
+    labeled: np.ndarray | None = None
+
+
+class Task(NamedTuple):
+    """A selection whose options and inputs are checked, see `make_task`.
+
+    Attributes:
+        k: how many rows to choose.
+        seed: of strategies that draw.
+        name: name of the strategy.
+        strategy: `Strategy`.
+        code: the user's file that the strategy comes from; None for others.
+        features: `Matrix` [n, d]; None if it is not read.
+        outputs: `Matrix` [n, c] of logits or probabilities; None if it is not read.
+        has_probabilities: whether the outputs are probabilities.
+        available: [n] bool, rows that may be chosen.
+        labeled: [m] int64, row numbers.
+        work_bytes: memory for the work, in bytes.
+        pool_bytes: size of the inputs that are read, in bytes as stored.
+        is_streamed: whether every pass reads the inputs from their files, because they do not fit in memory.
+    """
+
+    k: int
+    seed: int
+    name: str
+    strategy: Strategy
+    code: CodeFile | None
+    features: Matrix | None
+    outputs: Matrix | None
+    has_probabilities: bool
+    available: np.ndarray
+    labeled: np.ndarray
+    work_bytes: int
+    pool_bytes: int
+    is_streamed: bool
+
+
+def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = False) -> Task:
+    """Checks options and inputs, as far as is possible before the pool is read.
+
+    Args:
+        options: how to choose.
+        inputs: the pool.
+        is_explained: whether the picks will be explained; an explanation reads all inputs.
+
+    Returns:
+        The `Task`, for `run_task` and `forecast`.
+
+    Raises:
+        InputError: if an option or a shape is not as described, the strategy needs more than there is, fewer
+            than k rows are available, or the memory budget is too small.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of
+        >>> features = matrix_of(np.ones((5, 4), np.float32), "features")
+        >>> logits = matrix_of(np.ones((5, 3), np.float32), "logits")
+        >>> task = make_task(SelectOptions(2), Inputs(features, logits, labeled=np.array([4])))
+        >>> task.available.tolist(), task.pool_bytes
+        ([True, True, True, True, False], 140)
+    """
+    _check_options(options)
+    name, strategy, code = _strategy_of(options.strategy)
+    outputs = inputs.logits if inputs.logits is not None else inputs.probabilities
+    given = [m for m in (inputs.features, inputs.logits, inputs.probabilities) if m is not None]
+    if inputs.logits is not None and inputs.probabilities is not None:
+        raise InputError("both logits and probabilities are given; wanted one of the two")
+    _check_needs(name, strategy, {"logits": outputs, "features": inputs.features})
+    if not given:
+        raise InputError("no features, logits or probabilities are given; wanted at least one of them")
+    n = given[0].shape[0]
+    for other in given[1:]:
+        if other.shape[0] != n:
+            raise InputError(
+                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
+            )
+    labeled = _row_numbers(inputs.labeled, n)
+    available = np.ones(n, bool)
+    available[labeled] = False
+    if options.k > available.sum():
+        raise InputError(f"k = {options.k}, but {available.sum()} of {n} rows are left to choose from")
+    needs = ("logits", "features") if is_explained else strategy.needs
+    features = inputs.features if "features" in needs else None
+    outputs = outputs if "logits" in needs else None
+    needed = [m for m in (features, outputs) if m is not None]
+    work = work_bytes(strategy, options.k, n, needed, len(labeled), is_explained)
+    budget = math.inf if options.memory_budget is None else options.memory_budget
+    if strategy.plan is None and needed and work + pool_bytes(needed) > budget:
+        raise InputError(
+            f"strategy {name} needs the whole pool in memory, "
+            f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_megabytes(budget)}"
+        )
+    if work > budget:
+        raise InputError(
+            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work)} at least"
+        )
+    return Task(
+        options.k,
+        options.seed,
+        name,
+        strategy,
+        code,
+        features,
+        outputs,
+        inputs.logits is None,
+        available,
+        labeled,
+        work,
+        pool_bytes(needed),
+        is_streamed=work + pool_bytes(needed) > budget and not all(m.is_in_memory for m in needed),
+    )
+
+
+def _strategy_of(given: str | Strategy) -> tuple[str, Strategy, CodeFile | None]:
+    """The name of the strategy, and the strategy. Raises InputError if it remembers its earlier batches."""
+    if isinstance(given, Strategy):
+        name, strategy, code = "(yours)", given, None
+    else:
+        found = names.find("strategy", str(given), STRATEGIES)
+        name, strategy, code = found.text, names.make("strategy", found, Strategy), found.source
+    state = jax.eval_shape(lambda: strategy.init(1, 1))
+    if jax.tree.leaves(state):
+        raise InputError(
+            f"strategy {name} learns from batch to batch, and select makes a single one; it runs in "
+            "`badge-jax run` and in make_active_learner"
+        )
+    return name, strategy, code
+
+
+def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None]) -> None:
+    """Raises InputError if ``given`` lacks a field that the strategy reads."""
+    for need in strategy.needs:
+        if need not in given:
+            raise InputError(f"strategy {name} needs pool.{need}, which select does not have")
+        if given[need] is None:
+            wanted = "logits or probabilities" if need == "logits" else need
+            raise InputError(f"strategy {name} wants {wanted}, and there are none")
+
+
+def _check_options(options: SelectOptions) -> None:
+    """Raises InputError if an option is not of its type or out of range."""
+    if isinstance(options.k, bool) or not isinstance(options.k, int) or options.k < 1:
+        raise InputError(f"k is {options.k!r}; wanted a whole number, 1 or more")
+    if isinstance(options.seed, bool) or not isinstance(options.seed, int) or not 0 <= options.seed < 2**32:
+        raise InputError(f"seed is {options.seed!r}; wanted a whole number from 0 to 4294967295")
+    budget = options.memory_budget
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
+        raise InputError(f"memory_budget is {budget!r}; wanted a number of bytes")
+
+
+def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
+    """Row numbers [m] int64, in ascending order, from row numbers or a mask [n] bool."""
+    if labeled is None:
+        return np.zeros(0, np.int64)
+    if labeled.dtype == bool:
+        if labeled.shape != (n,):
+            raise InputError(f"labeled is a mask of shape {labeled.shape}; wanted ({n},)")
+        return np.flatnonzero(labeled)
+    if labeled.ndim != 1 or (labeled.dtype.kind not in "iu" and labeled.size):
+        raise InputError(
+            f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
+        )
+    if labeled.size == n > 2 and labeled.max() <= 1:
+        raise InputError("labeled holds only 0 and 1, one for each row; wanted row numbers, or a mask as bool")
+    outside = (labeled < 0) | (labeled >= n)
+    if outside.any():
+        raise InputError(f"labeled holds row {labeled[outside.argmax()]}; wanted 0 to {n - 1}")
+    numbers, counts = np.unique(labeled.astype(np.int64), return_counts=True)
+    if (counts > 1).any():
+        raise InputError(f"labeled holds row {numbers[counts.argmax()]} {counts.max()} times; wanted it once")
+    return numbers
+
+
+def _megabytes(num_bytes: float) -> str:
+    return f"{math.ceil(num_bytes / MEGABYTE):,} MB"

@@ -1,0 +1,184 @@
+"""Which runs are read, which are repeats of one another, and what a round holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from badge_jax.analysis import load_rounds, read_runs
+from badge_jax.errors import InputError
+
+
+def write_run(directory, strategy="badge", seed=0, num_rounds=2, rows=False, **options):
+    """A run of format 0.1, or with ``format=2`` and ``rows=True`` one of today."""
+    directory.mkdir(parents=True)
+    config = {"dataset": "d", "model": "m", "batch_size": 10, "strategy": strategy, "seed": seed, **options}
+    lines = [
+        {"round": i, "num_labeled": 5 + 10 * i, "test_accuracy": 0.5, "indices": [i]} for i in range(num_rounds)
+    ]
+    if rows:
+        lines = [{**line, "source_rows": [100 + line["round"]]} for line in lines]
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return directory
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "runs" / f"badge{seed}", "badge", seed)
+        write_run(tmp_path / "runs" / "deep" / f"random{seed}", "random", seed)
+    write_run(tmp_path / "runs" / "started", "margin", num_rounds=0)
+    return tmp_path / "runs"
+
+
+def change(directory, **options):
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, **options}))
+
+
+def test_a_run_found_twice_counts_once(runs):
+    assert len(read_runs([runs, runs / "badge0"])) == 4
+    assert len(load_rounds([runs, runs / "badge0"])) == 8
+
+
+@pytest.mark.parametrize("read", [read_runs, load_rounds])
+def test_a_path_or_several(runs, read):
+    expected = read([runs])
+    assert read(runs) == read(str(runs)) == read((str(runs),)) == expected
+    assert read({runs / "badge0": 0, runs / "badge1": 1}) == read(
+        path for path in (runs / "badge0", runs / "badge1")
+    )
+
+
+@pytest.mark.parametrize("read", [read_runs, load_rounds])
+def test_nothing_to_read(runs, read):
+    with pytest.raises(
+        InputError, match=r"no run with a finished round in .*started; `badge-jax run` makes one"
+    ):
+        read(runs / "started")
+    with pytest.raises(InputError, match="missing is not a folder"):
+        read([runs, runs / "missing"])
+    with pytest.raises(InputError, match=r"no run with a finished round in an empty list of folders"):
+        read([])
+
+
+def test_one_seed_in_two_directories_is_refused(runs):
+    write_run(runs / "again")
+    with pytest.raises(InputError, match=r"badge0 and .*again are both d/m/10/badge with seed 0"):
+        read_runs(runs)
+
+
+def test_runs_with_other_options_are_not_repeats(runs):
+    write_run(runs / "badge7", seed=7, learning_rate=1e-2)
+    change(runs / "badge0", learning_rate=1e-4)
+    with pytest.raises(InputError, match=r"have learning_rate = 0\.01 and 0\.0001; report them separately"):
+        read_runs(runs)
+
+
+def test_strategies_under_other_protocols_are_not_compared(runs):
+    for name, initial in (("badge0", 5), ("badge1", 5), ("deep/random0", 7)):
+        change(runs / name, initial=initial)
+    with pytest.raises(InputError, match="are both d/m/10 but have initial = 7 and 5"):
+        read_runs(runs)
+
+
+def test_an_option_that_the_first_run_does_not_record_is_still_compared(runs):
+    change(runs / "badge1", minibatch_size=64)
+    change(runs / "deep" / "random0", minibatch_size=32)
+    with pytest.raises(InputError, match=r"random0 and .*badge1 are both .* minibatch_size = 32 and 64"):
+        read_runs(runs)
+
+
+def test_runs_of_the_former_format_have_known_values(runs):
+    """What 0.1 did not record was the same in every run of it."""
+    change(runs / "badge1", format=2, clip=0.2, target_accuracy=0.99)
+    with pytest.raises(InputError, match=r"but have clip = .* and .*; report them separately"):
+        read_runs(runs)
+
+
+def test_formats_are_compared_in_what_both_record(runs):
+    change(
+        runs / "badge0", format=2, clip=0.1, minibatch_size=64, target_accuracy=0.99, model_options={"a": [1]}
+    )
+    change(runs / "badge1", format=3, code={"mine.py": "0badcafe"})
+    assert len(read_runs(runs)) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "ours", "theirs"),
+    [
+        ("diagnostics", True, False),
+        ("code", {"model": {"file": "a.py", "crc32": 1}}, {"model": {"file": "a.py", "crc32": 2}}),
+        ("rounds", 5, 7),
+        ("environment", {"jax": "0.10"}, {"jax": "0.12"}),
+        ("missing_classes", [], [3]),
+    ],
+)
+def test_what_may_differ(runs, option, ours, theirs):
+    change(runs / "badge0", **{option: ours})
+    change(runs / "badge1", **{option: theirs})
+    assert len(read_runs(runs)) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "ours", "theirs"),
+    [("strategy_options", {"alpha": 0.3}, {"alpha": 0.4}), ("rounds_at_start", 2, 4)],
+)
+def test_two_algorithms_of_one_name_are_not_averaged(runs, option, ours, theirs):
+    """A default that changed, or a law that depends on the length of the run."""
+    change(runs / "badge0", **{option: ours})
+    change(runs / "badge1", **{option: theirs})
+    with pytest.raises(InputError, match=f"but have {option} = .*; report them separately"):
+        read_runs(runs)
+
+
+def test_two_versions_of_a_users_strategy_are_warned_of(runs):
+    change(runs / "badge0", code={"strategy": {"file": "mine.py", "crc32": 1}})
+    change(runs / "badge1", code={"strategy": {"file": "mine.py", "crc32": 2}})
+    with pytest.warns(UserWarning, match="ran different versions of badge"):
+        assert len(read_runs(runs)) == 4
+
+
+def test_a_round_is_a_flat_dict(tmp_path):
+    write_run(
+        tmp_path / "new",
+        "mine:make(alpha=0.3)",
+        rows=True,
+        format=2,
+        initial=5,
+        learning_rate=1e-3,
+        source=None,
+        diagnostics=False,
+        strategy_options={"alpha": 0.3},
+        missing_classes=[3],
+        environment={"jax": "0.10"},
+    )
+    first, second = load_rounds(tmp_path)
+    assert first == {
+        "directory": str(tmp_path / "new"),
+        "dataset": "d",
+        "model": "m",
+        "batch_size": 10,
+        "strategy": "mine:make(alpha=0.3)",
+        "seed": 0,
+        "format": 2,
+        "initial": 5,
+        "learning_rate": 1e-3,
+        "source": None,
+        "diagnostics": False,
+        "round": 0,
+        "num_labeled": 5,
+        "test_accuracy": 0.5,
+        "indices": [0],
+        "source_rows": [100],
+    }
+    assert (second["round"], second["source_rows"]) == (1, [101])
+
+
+def test_older_runs_have_no_rows_and_runs_need_not_be_repeats(tmp_path):
+    write_run(tmp_path / "old", learning_rate=1e-3)
+    write_run(tmp_path / "new", learning_rate=1e-4, rows=True, format=2)
+    rounds = load_rounds(tmp_path)
+    assert [Path(line["directory"]).name for line in rounds] == ["new", "new", "old", "old"]
+    assert ["source_rows" in line for line in rounds] == [True, True, False, False]
