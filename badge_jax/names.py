@@ -299,9 +299,8 @@ def _load(what: str, name: str) -> tuple[Callable[..., Any], CodeFile | None]:
         raise InputError(
             f"{what} {name} does not say which options it takes; wanted a Python function"
         ) from None
-    file = getattr(module, "__file__", None)
-    if file is None:
+    if crc32 is None or module.__file__ is None:
         return found, None
-    path = Path(file).resolve()
+    path = Path(module.__file__).resolve()
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return found, CodeFile(str(shown), checksum(path))
+    return found, CodeFile(str(shown), crc32)

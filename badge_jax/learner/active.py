@@ -10,7 +10,7 @@ import optax
 from badge_jax.models import Model, Variables
 from badge_jax.pool import Pool
 from badge_jax.rows import mark_rows
-from badge_jax.strategies import Strategy, check_needs
+from badge_jax.strategies import Strategy
 from badge_jax.strategies.base import NEEDS, State
 from badge_jax.training import Fit, FitOptions, make_fit, make_predict
 
@@ -202,7 +202,6 @@ def make_active_learner(
             for need, part in (("logits", outputs.logits), ("features", outputs.features))
         )
         pool = Pool(logits, features, state.labels, labeled, available, head)  # type: ignore[arg-type]
-        check_needs("the strategy", strategy.needs, pool)
         rows, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
         return rows, state._replace(round=state.round + 1, strategy=strategy_state)
 
@@ -217,14 +216,8 @@ def make_active_learner(
 
 def tell(state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:
     """See `Tell`."""
-    for name, array in (("rows", rows), ("labels", labels)):
-        if not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer):
-            raise ValueError(f"{name} are {jnp.asarray(array).dtype}; wanted integers")
-    _check_range(state, rows, labels)
-    rows, labels = jnp.asarray(rows, jnp.int32), jnp.asarray(labels, jnp.int32)
-    if rows.ndim != 1 or rows.shape != labels.shape:
-        raise ValueError(f"rows have shape {rows.shape} and labels {labels.shape}; wanted [m] and [m]")
     _check_answers(state, rows, labels)
+    rows, labels = jnp.asarray(rows, jnp.int32), jnp.asarray(labels, jnp.int32)
     n, room = state.labels.shape[0], state.indices.shape[0]
     # of a row told twice the last answer counts; what counts for nothing becomes row −1
     is_row = (rows >= 0) & (rows < n)
@@ -258,29 +251,31 @@ def _is_last(rows: jax.Array, n: int) -> jax.Array:
     return latest[rows] == place
 
 
-def _check_range(state: LearnerState, rows: jax.Array, labels: jax.Array) -> None:
-    """Outside ``jit`` raises ValueError for rows beyond the pool and for what no label can be, before a cast to
-    int32 could make another number of it."""
-    if any(isinstance(array, jax.core.Tracer) for array in (rows, labels)):
-        return
-    n = state.labels.shape[0]
-    for row in (np.asarray(rows).max(initial=-1), np.asarray(rows).min(initial=0)):
-        if not -1 <= int(row) < n:
-            raise ValueError(f"row {int(row)} is not in the pool of {n} rows")
-    for label in (np.asarray(labels).max(initial=-1), np.asarray(labels).min(initial=0)):
-        if not -1 <= int(label) < 2**31:
-            raise ValueError(f"label {int(label)} was given; wanted 0 to 2**31 − 1, or −1 for no label")
-
-
 def _check_answers(state: LearnerState, rows: jax.Array, labels: jax.Array) -> None:
-    """Outside ``jit`` raises ValueError for rows beyond the pool, and for more labels than there is room
-    for."""
+    """Raises ValueError for dtypes and shapes that do not fit.
+
+    Outside ``jit`` also for rows beyond the pool, for what no label can be (before a cast to int32 could make
+    another number of it), and for more labels than there is room for.
+    """
+    for name, array in (("rows", rows), ("labels", labels)):
+        if not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer):
+            raise ValueError(f"{name} are {jnp.asarray(array).dtype}; wanted integers")
+    if jnp.ndim(rows) != 1 or jnp.shape(rows) != jnp.shape(labels):
+        raise ValueError(
+            f"rows have shape {jnp.shape(rows)} and labels {jnp.shape(labels)}; wanted [m] and [m]"
+        )
     if any(isinstance(array, jax.core.Tracer) for array in (*state[:5], rows, labels)):
         return
-    room = len(state.indices)
-    known = np.asarray(state.labels).copy()
-    for_rows = np.asarray(rows) >= 0
-    known[np.asarray(rows)[for_rows]] = np.asarray(labels)[for_rows]
+    n, room = len(state.labels), len(state.indices)
+    told, answers = np.asarray(rows), np.asarray(labels)
+    for row in (told.max(initial=-1), told.min(initial=0)):
+        if not -1 <= int(row) < n:
+            raise ValueError(f"row {int(row)} is not in the pool of {n} rows")
+    for label in (answers.max(initial=-1), answers.min(initial=0)):
+        if not -1 <= int(label) < 2**31:
+            raise ValueError(f"label {int(label)} was given; wanted 0 to 2**31 − 1, or −1 for no label")
+    known = np.array(state.labels)
+    known[told[told >= 0]] = answers[told >= 0]
     if (num_labeled := int((known >= 0).sum())) > room:
         raise ValueError(f"{num_labeled} rows would be labeled; the learner was made for {room} at most")
 

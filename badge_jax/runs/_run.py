@@ -79,10 +79,12 @@ def run(
     with open_directory(out):
         if (out / "config.json").exists():
             known = read_config(out)
-            for remark in check_config(out, experiment.config):
+            for remark in check_config(out, known, experiment.config):
                 warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
-            started = from_config(known, out / "config.json")  # what the strategy was first started for
-            experiment = experiment.with_rounds_at_start(started.rounds_at_start)
+            started = from_config(known, out / "config.json")
+            experiment = experiment.with_rounds_at_start(started.rounds_at_start)  # as it was first started
+            if options.rounds > started.rounds:
+                write_config(out, {**known, "rounds": options.rounds})
         elif (out / "rounds.jsonl").exists():
             raise InputError(f"--out {out} holds rounds.jsonl but no config.json; give another folder")
         else:

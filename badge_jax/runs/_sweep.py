@@ -162,10 +162,10 @@ def _check(jobs: Sequence[Job]) -> None:
             known = read_config(job.directory)
         except (OSError, InputError):  # none yet; or damaged, and then that run alone fails
             continue
-        config = {**to_config(resolve(job.options)), "rounds": 0}  # no larger number is noted here
+        config = to_config(resolve(job.options))
         if "data_crc32" in known:  # not known before the data are loaded
             config["data_crc32"] = known["data_crc32"]
-        check_config(job.directory, config)
+        check_config(job.directory, known, config)
 
 
 def _record(runs: Sequence[RunOptions], out: Path) -> None:

@@ -73,11 +73,12 @@ def open_directory(directory: Path) -> Iterator[None]:
         yield
 
 
-def check_config(directory: Path, config: dict[str, Any]) -> list[str]:
-    """Checks that a directory holds this configuration, and notes a larger number of rounds in it.
+def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Checks that a directory holds this configuration.
 
     Args:
         directory: of a run that was started.
+        known: its configuration.
         config: of the run to resume.
 
     Returns:
@@ -86,7 +87,6 @@ def check_config(directory: Path, config: dict[str, Any]) -> list[str]:
     Raises:
         InputError: for another configuration, and for a damaged file.
     """
-    known = read_config(directory)
     if "format" not in known:
         raise InputError(
             f"--out {directory} holds a run of badge_jax 0.1, which this version can report and not extend; "
@@ -99,8 +99,6 @@ def check_config(directory: Path, config: dict[str, Any]) -> list[str]:
                 f"--out {directory} holds a run with {name} = {known.get(name)!r}, not {config.get(name)!r}; "
                 "give another folder"
             )
-    if config["rounds"] > known["rounds"]:
-        write_config(directory, {**known, "rounds": config["rounds"]})
     before, now = known.get("code") or {}, config.get("code", {})
     changed = [what for what in now if now[what]["crc32"] != before.get(what, {}).get("crc32")]
     remarks = [f"{file} has changed" for file in dict.fromkeys(now[what]["file"] for what in changed)]

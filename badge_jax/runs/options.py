@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
@@ -21,7 +21,7 @@ from badge_jax.strategies import STRATEGIES, Strategy
 
 FORMAT = 2  # of config.json and rounds.jsonl; files of 0.1 have none
 _IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-_JSON_TYPES = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+_JSON_TYPES = {bool: (bool,), int: (int,), float: (int, float), str: (str,), NoneType: (NoneType,)}
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,7 @@ def from_config(config: Mapping[str, Any], path: Path) -> RunOptions:
         )
     options: dict[str, Any] = {field.name: config.get(field.name) for field in fields(RunOptions)}
     for field in fields(RunOptions):
-        kinds = get_args(field.type) or (field.type,)
-        may_be_null = options[field.name] is None and NoneType in kinds and field.name in config
-        if not may_be_null and not _is_one_of(options[field.name], kinds):
+        if field.name not in config or not _fits(options[field.name], field.type):
             found = repr(options[field.name]) if field.name in config else "missing"
             raise InputError(f"{path} is damaged, or not a run's: {field.name} is {found}")
     return RunOptions(**options)
@@ -191,16 +189,15 @@ def check_pool(options: RunOptions, num_pool: int) -> None:
 def _check_types(options: RunOptions) -> None:
     """Raises InputError for an option of another type than it is declared with."""
     for field in fields(RunOptions):
-        value, kinds = getattr(options, field.name), get_args(field.type) or (field.type,)
-        allowed = [kind for kind in kinds if kind is not NoneType]
-        is_right = value is None if NoneType in kinds and value is None else _is_one_of(value, allowed)
-        if not is_right:
-            flag = f"--{field.name.replace('_', '-')}"
-            raise InputError(f"{flag} is {value!r}; it must be {_IN_WORDS[allowed[0]]}")
+        value = getattr(options, field.name)
+        if not _fits(value, field.type):
+            flag, kind = f"--{field.name.replace('_', '-')}", (get_args(field.type) or (field.type,))[0]
+            raise InputError(f"{flag} is {value!r}; it must be {_IN_WORDS[kind]}")
 
 
-def _is_one_of(value: Any, kinds: Sequence[Any]) -> bool:
-    return any(type(value) in _JSON_TYPES.get(kind, ()) for kind in kinds)
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a declared type, such as ``int`` or ``float | None``; True is no number."""
+    return any(type(value) in _JSON_TYPES[part] for part in get_args(kind) or (kind,))
 
 
 def _check_numbers(options: RunOptions) -> None:

@@ -18,7 +18,7 @@ from badge_jax.samplers.streamed import StreamedRows, Watch, tile_size
 from badge_jax.selection.matrices import Matrix
 from badge_jax.selection.task import Task
 from badge_jax.strategies import Ranked, Spread
-from badge_jax.strategies.base import ranks
+from badge_jax.strategies.base import scores_of
 
 _SUM_TOLERANCE = (
     1e-2  # error of the sum of a row of probabilities; float16 with a thousand classes needs this much
@@ -60,7 +60,6 @@ class _Look(NamedTuple):
     is_distribution: Any
     are_features_finite: Any
     score: Any
-    is_score_nan: Any
     left: Any
     right: Any
 
@@ -79,11 +78,12 @@ def survey(task: Task, watch: Watch) -> Survey:
         InputError: if a value is not finite, or a row of ``probabilities`` does not sum to 1.
     """
     try:
-        found, counted = _look_at_all(task, watch), task.available
-    except InputError:
+        found = _look_at_all(task, watch)
+    except (InputError, OSError):  # of the files, not of the strategy
         raise
     except Exception as error:
         raise InputError(f"strategy {task.name}: {names.problem_of(error, task.code)}") from error
+    counted = task.available
     if isinstance(task.strategy.plan, Spread) and task.strategy.plan.centers == "labeled":
         counted = np.ones(len(task.available), bool)
     remarks = _check(task, found)
@@ -164,7 +164,7 @@ def _look_at_all(task: Task, watch: Watch) -> _Look:
     """`_Look` of the whole pool, as NumPy arrays [n], tile by tile."""
     n = len(task.available)
     needed = [matrix for matrix in (task.outputs, task.features) if matrix is not None]
-    found = _Look(None, None, None, None, None, None, None)
+    found = _Look(None, None, None, None, None, None)
     if not needed:
         return found
     tile = tile_size(n, sum(matrix.shape[1] for matrix in needed))
@@ -207,8 +207,7 @@ def _look(
         None if outputs is None else jnp.all(jnp.isfinite(outputs), axis=1),
         is_distribution,
         None if features is None else jnp.all(jnp.isfinite(features), axis=1),
-        None if score is None else ranks(score, pool),
-        None if score is None else jnp.isnan(score.score(pool)),
+        None if score is None else scores_of(score, pool),
         None if rows is None else jnp.max(jnp.abs(rows.left), axis=1),
         None if rows is None else jnp.max(jnp.abs(rows.right), axis=1),
     )
@@ -261,8 +260,8 @@ def _check(task: Task, found: _Look) -> list[str]:
                 f"strategy {task.name} embeds {count} rows as NaN or infinity, first row {first}; wanted "
                 "finite values"
             )
-    if found.is_score_nan is not None and found.is_score_nan.any():
-        raise InputError(f"strategy {task.name} scores {int(found.is_score_nan.sum())} rows as NaN")
+    if found.score is not None and (is_nan := np.isnan(found.score)).any():
+        raise InputError(f"strategy {task.name} scores {int(is_nan.sum())} rows as NaN")
     return remarks
 
 

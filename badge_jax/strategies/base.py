@@ -135,7 +135,7 @@ def planned(name: str, plan: Plan, *, needs: tuple[str, ...]) -> Strategy:
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
         if isinstance(plan, Ranked):
-            return highest(ranks(plan, pool), pool.available, k)
+            return highest(scores_of(plan, pool), pool.available, k)
         centers = pool.labeled if plan.centers == "labeled" else None
         return plan.sampler.sample(key, plan.embed(pool), k, available=pool.available, centers=centers)
 
@@ -205,20 +205,22 @@ def check_needs(name: str, needs: tuple[str, ...], pool: Pool) -> None:
             raise ValueError(f"{name} needs pool.{need}, which is None")
 
 
-def ranks(plan: Ranked, pool: Pool) -> jax.Array:
-    """The plan's scores: [n] float32, −∞ raised to the least finite number. So is NaN, which a sort would put
-    first or last, depending on the platform."""
+def scores_of(plan: Ranked, pool: Pool) -> jax.Array:
+    """The plan's scores: [n] float32."""
     scores = plan.score(pool)
     n = pool.available.shape[0]
     if scores.shape != (n,):
         raise ValueError(f"the score has shape {scores.shape}; wanted ({n},), one for each row")
-    # −∞ is a score too, above that of every row that is not available
-    lowest = jnp.finfo(jnp.float32).min
-    scores = scores.astype(jnp.float32)
-    return jnp.where(scores > lowest, scores, lowest)
+    return scores.astype(jnp.float32)
 
 
 def highest(scores: jax.Array, available: jax.Array, k: int) -> jax.Array:
-    """The available rows of highest ``scores`` [n], ties to the lower index: [k] int32, −1 for the surplus."""
+    """The available rows of highest ``scores`` [n], ties to the lower index: [k] int32, −1 for the surplus.
+
+    −∞ counts as the least finite number, above every row that is not available. So does NaN, which a sort would
+    put first or last, depending on the platform.
+    """
+    lowest = jnp.finfo(jnp.float32).min
+    scores = jnp.where(scores > lowest, scores, lowest)
     order = jax.lax.top_k(jnp.where(available, scores, -jnp.inf), k)[1]
     return jnp.where(available[order], order, -1).astype(jnp.int32)
