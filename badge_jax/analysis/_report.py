@@ -70,6 +70,7 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     out.mkdir(parents=True, exist_ok=True)
+    has_earlier_report = (out / "report.html").exists()
     curves, comparisons = mean_curves(runs), compare(runs)
     strategies = in_order(name for by_strategy in curves.values() for name in by_strategy)
     compared = [comparison for comparison in comparisons if comparison.counts]
@@ -84,7 +85,8 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
     for name, text in texts.items():
         write_whole(out / name, text.encode())
     pictures = [*overall.values(), *of_settings.values()]
-    _remove_stale(out, pictures)
+    if has_earlier_report:
+        _remove_stale(out, pictures)
     return Report(len(runs), accuracy_table(curves), pictures, out / "summary.csv", out / "report.html")
 
 

@@ -236,13 +236,9 @@ def test_a_file_is_no_folder_for_a_report(runs, tmp_path):
 
 def test_pictures_of_an_earlier_report_are_removed(tmp_path):
     """Beside new tables they would look like the new result; files of the user's stay."""
-    run_at = tmp_path / "runs" / "one"
-    run_at.mkdir(parents=True)
-    config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
-    (run_at / "config.json").write_text(json.dumps(config))
-    (run_at / "rounds.jsonl").write_text(json.dumps({"round": 0, "num_labeled": 100, "test_accuracy": 0.5}))
+    _write_one_run(tmp_path / "runs" / "one")
     out = tmp_path / "report"
-    out.mkdir()
+    report(tmp_path / "runs", out)
     for name in ("penalty_matrix.png", "cdf_by_network.pdf", "learning_curves_old_mlp_9.png", "notes.png"):
         (out / name).write_bytes(b"")
     report(tmp_path / "runs", out)
@@ -251,3 +247,20 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path):
         "learning_curves_letter_mlp_100.png",
         "notes.png",
     ]
+
+
+def test_a_folder_without_an_earlier_report_keeps_its_pictures(tmp_path):
+    _write_one_run(tmp_path / "runs" / "one")
+    out = tmp_path / "figures"
+    out.mkdir()
+    (out / "cdf_mine.png").write_bytes(b"mine")
+    report(tmp_path / "runs", out)
+    assert (out / "cdf_mine.png").read_bytes() == b"mine"
+
+
+def _write_one_run(run_at):
+    """Writes a run of badge on letter with one round."""
+    run_at.mkdir(parents=True)
+    config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+    (run_at / "config.json").write_text(json.dumps(config))
+    (run_at / "rounds.jsonl").write_text(json.dumps({"round": 0, "num_labeled": 100, "test_accuracy": 0.5}))
