@@ -303,9 +303,16 @@ def _worker(jobs: Sequence[Job], out: Path, processors: list[int], workers: int,
         os.sched_setaffinity(0, processors)
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / workers:.2f}")
     try:
-        _work(jobs, out, lambda line: end.send((False, line)))
+        _work(jobs, out, lambda line: _tell_parent(end, line))
     except OSError as error:
-        end.send((True, f"{error.filename or out}: {error.strerror or error}"))
+        _tell_parent(end, f"{error.filename or out}: {error.strerror or error}", is_trouble=True)
+
+
+def _tell_parent(end: Connection, line: str, *, is_trouble: bool = False) -> None:
+    try:
+        end.send((is_trouble, line))
+    except BrokenPipeError:  # the parent has ended, so this process does
+        os._exit(1)
 
 
 def _end_with(parent: int) -> None:
