@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 HIGHEST = jax.lax.Precision.HIGHEST
 _EPSILON = float(jnp.finfo(jnp.float32).eps)
+_NEAR = 2.0**-8  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
+_SAMPLE = 256  # rows whose mean is taken for the middle
 
 
 @jax.tree_util.register_dataclass
@@ -125,49 +127,53 @@ def inner_products(rows: Rows, others: Rows) -> jax.Array:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Centers:
-    """Rows to which distances are taken.
+class Points:
+    """Rows between which distances are taken.
 
     Attributes:
-        rows: `Rows` [m].
-        norms: [m] float32, their squared norms.
-        own: [m] float32, their inner products with themselves, out of a matrix product.
+        rows: `Rows` [n].
+        left_norms: [n] float32, squared norms of the left factors.
+        right_norms: [n] float32, squared norms of the right factors.
     """
 
     rows: Rows
-    norms: jax.Array
-    own: jax.Array
-
-    def __len__(self) -> int:
-        return self.norms.shape[0]
+    left_norms: jax.Array
+    right_norms: jax.Array
 
     __iter__ = None
 
-    def __getitem__(self, indices: jax.Array | slice) -> "Centers":
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: jax.Array | slice) -> "Points":
         return jax.tree.map(lambda part: part[indices], self)
 
-    def block(self, start: jax.Array, size: int) -> "Centers":
-        """The ``size`` centres from ``start`` (traced) on."""
+    @property
+    def norms(self) -> jax.Array:
+        """Squared norms of the rows: [n] float32."""
+        return self.left_norms * self.right_norms
+
+    def block(self, start: jax.Array, size: int) -> "Points":
+        """The ``size`` points from ``start`` (traced) on."""
         return jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, start, size), self)
 
 
-def as_centers(rows: Rows) -> Centers:
-    """``rows`` [m] as `Centers`, at the cost of m² inner products."""
-    return Centers(rows, rows.squared_norms, jnp.diagonal(inner_products(rows, rows)))
+def as_points(rows: Rows) -> Points:
+    """``rows`` [n] as `Points`."""
+    return Points(rows, jnp.sum(rows.left**2, axis=1), jnp.sum(rows.right**2, axis=1))
 
 
-def squared_distances(rows: Rows, norms: jax.Array, centers: Centers) -> jax.Array:
-    """Squared distance from every row x to every centre y: [n, m] float32, 0 for a copy of a centre.
+def squared_distances(points: Points, centers: Points, counted: jax.Array) -> jax.Array:
+    """Squared distance from every point x to every centre y; it is 0 for equal rows, and for no others.
 
-    ‖x‖² + ‖y‖² − 2⟨x, y⟩, computed as (‖x‖² − ‖y‖²) + 2(⟨y, y⟩ − ⟨x, y⟩). It is the same number, but each
-    bracket subtracts two numbers that were computed in the same way: a copy of y comes out within one unit in
-    the last place of ‖x‖² + ‖y‖², where the plain formula leaves ten. What is below two such units counts as 0,
-    so that copies are at distance 0 and not at a rounding error.
+    ‖x‖² + ‖y‖² − 2⟨x, y⟩ by matrix products, which loses its digits where x and y are near each other. So a
+    point that is near a centre is compared with all of them again, by subtraction (`_by_subtraction`). Most
+    pools have few such points.
 
     Args:
-        rows: `Rows` [n].
-        norms: [n] float32, their squared norms.
-        centers: `Centers` [m].
+        points: `Points` [n].
+        centers: `Points` [m].
+        counted: [n, m] bool, pairs whose distance matters; for others it may lack digits.
 
     Returns:
         [n, m] float32.
@@ -175,26 +181,67 @@ def squared_distances(rows: Rows, norms: jax.Array, centers: Centers) -> jax.Arr
     References:
         The factored distance: Zhang et al. 2023, arXiv 2306.09910, appendix D.
     """
-    inner = inner_products(rows, centers.rows)
-    return _from_inner(norms[:, None], centers.norms[None, :], inner, centers.own[None, :])
+    squared, is_near = _by_products(points, centers)
+
+    def again(index: jax.Array, squared: jax.Array) -> jax.Array:
+        return squared.at[index].set(_by_subtraction(points.block(index, 1), centers)[0])
+
+    return _for_each(jnp.any(is_near & counted, axis=1), again, squared)
 
 
-def squared_distances_to_row(rows: Rows, norms: jax.Array, index: jax.Array) -> jax.Array:
-    """`squared_distances` from every row to the one at ``index``, in one pass: [n] float32."""
-    left = jnp.dot(rows.left, rows.left[index], precision=HIGHEST)
-    inner = left * jnp.dot(rows.right, rows.right[index], precision=HIGHEST)
-    return _from_inner(norms, norms[index], inner, inner[index])
+def _by_products(points: Points, centers: Points) -> tuple[jax.Array, jax.Array]:
+    """Squared distances by matrix products, and which of them are so small that they lack digits, [n, m]."""
+    scale = points.norms[:, None] + centers.norms[None, :]
+    squared = jnp.maximum(scale - 2 * inner_products(points.rows, centers.rows), 0.0)
+    return squared, squared < _NEAR * scale
 
 
-def _from_inner(norms: jax.Array, other_norms: jax.Array, inner: jax.Array, own: jax.Array) -> jax.Array:
-    squared = (norms - other_norms) + 2 * (own - inner)
-    return jnp.where(squared <= 2 * _EPSILON * (norms + other_norms), 0.0, squared)
+def _for_each(marked: jax.Array, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
+    """Folds ``(index, carry) -> carry`` over the places where ``marked`` [n] bool is True."""
+
+    def next_one(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        index = jnp.argmax(carry[0])
+        return carry[0].at[index].set(False), step(index, carry[1])
+
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), next_one, (marked, start))[1]
+
+
+def squared_distances_to_row(points: Points, index: jax.Array) -> jax.Array:
+    """Squared distance from every point to the one at ``index``, by subtraction, in one pass: [n] float32."""
+    return _by_subtraction(points, points[index[None]])[:, 0]
+
+
+def upper_bounds_to_row(points: Points, index: jax.Array) -> jax.Array:
+    """Bounds on `squared_distances_to_row` from above, in half the time: [n] float32.
+
+    They are the distances by matrix products, plus what these may lack.
+    """
+    left = jnp.dot(points.rows.left, points.rows.left[index], precision=HIGHEST)
+    inner = left * jnp.dot(points.rows.right, points.rows.right[index], precision=HIGHEST)
+    scale = points.norms + points.norms[index]
+    return jnp.maximum(scale - 2 * inner, 0.0) + 32 * _EPSILON * scale
+
+
+def _by_subtraction(points: Points, centers: Points) -> jax.Array:
+    """`squared_distances` from the differences of the factors: [n, m] float32.
+
+    With A = ‖a − b‖² and Z = ‖z − w‖²,
+
+        2 ‖a⊗z − b⊗w‖² = A (‖z‖² + ‖w‖²) + Z (‖a‖² + ‖b‖²) − A Z + (‖a‖² − ‖b‖²)(‖z‖² − ‖w‖²)
+
+    The relative error is that of float32, divided by the relative distance if both factors differ.
+    """
+    left = jnp.sum((points.rows.left[:, None, :] - centers.rows.left[None, :, :]) ** 2, axis=-1)
+    right = jnp.sum((points.rows.right[:, None, :] - centers.rows.right[None, :, :]) ** 2, axis=-1)
+    a, z, b, w = points.left_norms, points.right_norms, centers.left_norms, centers.right_norms
+    a, z, b, w = a[:, None], z[:, None], b[None, :], w[None, :]
+    twice = left * (z + w) + right * (a + b) - left * right + (a - b) * (z - w)
+    return jnp.where((left == 0) & (right == 0), 0.0, jnp.maximum(twice / 2, 0.0))
 
 
 def nearest_center(
-    rows: Rows,
-    norms: jax.Array,
-    block_at: Callable[[jax.Array], Centers],
+    points: Points,
+    block_at: Callable[[jax.Array], Points],
     count: jax.Array,
     block: int,
     start: jax.Array,
@@ -202,12 +249,11 @@ def nearest_center(
     """min(start, squared distance to the nearest of ``count`` centres), a block of centres at a time.
 
     Args:
-        rows: `Rows` [n].
-        norms: [n] float32, their squared norms.
-        block_at: first place -> the `Centers` [block] from there on.
+        points: `Points` [n].
+        block_at: first place -> the centres from there on, `Points` [block].
         count: scalar int32, how many centres count.
         block: centres in one matrix product.
-        start: [n] float32, the distance known so far.
+        start: [n] float32, the distance known so far. Where it is not above 0 it stays.
 
     Returns:
         [n] float32.
@@ -216,11 +262,13 @@ def nearest_center(
     def nearer(first: jax.Array, distances: jax.Array, nearest: jax.Array) -> jax.Array:
         return jnp.minimum(nearest, jnp.min(distances, axis=1))
 
-    return _over_blocks(rows, norms, block_at, count, block, nearer, start)
+    matters = start > 0
+    lowered = _over_blocks(points, matters, block_at, count, block, nearer, start)
+    return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(rows: Rows, norms: jax.Array, centers: Centers, count: jax.Array, block: int) -> jax.Array:
-    """Which of the first ``count`` centres is nearest to each row, the first of equals: [n] int32."""
+def nearest_place(points: Points, centers: Points, count: jax.Array, block: int) -> jax.Array:
+    """Which of the first ``count`` centres is nearest to each point, the first of equals: [n] int32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
         nearest, place = carry
@@ -228,27 +276,61 @@ def nearest_place(rows: Rows, norms: jax.Array, centers: Centers, count: jax.Arr
         best_place = (first + jnp.argmin(distances, axis=1)).astype(jnp.int32)
         return jnp.minimum(nearest, best), jnp.where(best < nearest, best_place, place)
 
-    unknown = jnp.full(norms.shape, jnp.inf, jnp.float32), jnp.zeros(norms.shape, jnp.int32)
-    return _over_blocks(rows, norms, lambda i: centers.block(i, block), count, block, nearer, unknown)[1]
+    n = len(points)
+    unknown = jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32)
+    all_count = jnp.ones(n, bool)
+    return _over_blocks(points, all_count, lambda i: centers.block(i, block), count, block, nearer, unknown)[1]
 
 
 def _over_blocks(
-    rows: Rows,
-    norms: jax.Array,
-    block_at: Callable[[jax.Array], Centers],
+    points: Points,
+    matters: jax.Array,
+    block_at: Callable[[jax.Array], Points],
     count: jax.Array,
     block: int,
     fold: Callable,
     start: Any,
 ) -> Any:
-    """Folds ``(first place, distances [n, block], carry) -> carry`` over the blocks; ∞ beyond ``count``."""
+    """Folds ``(first place, distances [m, block], carry of m points) -> carry`` over the blocks of centres.
+
+    Every pair of a point that ``matters`` [n] bool and one of the ``count`` centres is seen once, with its
+    distance; other distances are ∞. Carries are arrays [n].
+    """
 
     def step(i: jax.Array, carry: Any) -> Any:
-        distances = squared_distances(rows, norms, block_at(i * block))
-        is_counted = i * block + jnp.arange(block) < count
-        return fold(i * block, jnp.where(is_counted[None, :], distances, jnp.inf), carry)
+        first, centers = i * block, block_at(i * block)
+        is_counted = (first + jnp.arange(block) < count)[None, :]
+        squared, is_near = _by_products(points, centers)
+        is_again = matters & jnp.any(is_near & is_counted, axis=1)
+        carry = fold(first, jnp.where(is_counted & ~is_near, squared, jnp.inf), carry)
+
+        def again(index: jax.Array, carry: Any) -> Any:
+            exact = _by_subtraction(points.block(index, 1), centers)
+            part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, index, 1), carry)
+            part = fold(first, jnp.where(is_counted, exact, jnp.inf), part)
+            return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, index, 0), carry, part)
+
+        return _for_each(is_again, again, carry)
 
     return jax.lax.fori_loop(0, (count + block - 1) // block, step, start)
+
+
+def middle(rows: Rows, counted: jax.Array) -> jax.Array:
+    """The mean of a sample of the rows ``counted`` [n] bool, if they are ordinary vectors: [d] float32.
+
+    Matrix products lose the digits of a distance if all rows have a large part in common. Seen from the middle
+    (`seen_from`) they have none. Outer products have no middle that is an outer product; theirs is 0 here.
+    """
+    if rows.left.shape[1] > 1:
+        return jnp.zeros(rows.right.shape[1], jnp.float32)
+    indices, last = jnp.nonzero(counted, size=len(rows), fill_value=0)[0], jnp.sum(counted) - 1
+    sample = rows[indices[jnp.linspace(0, last, _SAMPLE).astype(jnp.int32)]]
+    return jnp.mean(sample.left * sample.right, axis=0)
+
+
+def seen_from(origin: jax.Array, rows: Rows) -> Rows:
+    """The rows minus ``origin`` [d] if they are ordinary vectors, else the rows; distances are the same."""
+    return rows if rows.left.shape[1] > 1 else dense_rows(rows.left * rows.right - origin[None, :])
 
 
 def at_unit_scale(rows: Rows, counted: jax.Array) -> Rows:

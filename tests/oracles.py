@@ -51,8 +51,8 @@ def chi_square_p(draws, law):
     return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
 
 
-def softmax(logits):
-    logits = np.asarray(logits, np.float64)
+def softmax(logits, dtype=np.float64):
+    logits = np.asarray(logits, dtype)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 

@@ -6,19 +6,22 @@ from pools import random_rows
 
 from badge_jax import Rows, dense_rows
 from badge_jax.rows import (
-    as_centers,
+    as_points,
     at_unit_scale,
     check_rows,
     inner_products,
     mark_rows,
+    middle,
     nearest_center,
     nearest_place,
+    seen_from,
     squared_distances,
     squared_distances_to_row,
     tiles,
 )
 
 EPSILON = np.finfo(np.float32).eps
+distances_between, distances_to_row = jax.jit(squared_distances), jax.jit(squared_distances_to_row)
 
 
 def dense(rows):
@@ -39,8 +42,9 @@ def test_geometry_equals_that_of_the_dense_rows():
     np.testing.assert_allclose(rows.squared_norms, (x**2).sum(1), rtol=16 * EPSILON)
     assert (abs(inner_products(rows, others) - x @ y.T) < bound).all()
     exact = ((x[:, None] - y[None]) ** 2).sum(-1)
-    assert (abs(squared_distances(rows, rows.squared_norms, as_centers(others)) - exact) < bound).all()
-    to_row = squared_distances_to_row(rows, rows.squared_norms, jnp.int32(2))
+    found = distances_between(as_points(rows), as_points(others), jnp.ones((7, 4), bool))
+    assert (abs(found - exact) < bound).all()
+    to_row = distances_to_row(as_points(rows), jnp.int32(2))
     assert (abs(to_row - ((x - x[2]) ** 2).sum(-1)) < bound_to(x, x[2])).all()
 
 
@@ -92,24 +96,70 @@ def test_tiles_overlap_at_the_end():
 
 @pytest.mark.parametrize("count", [0, 1, 5, 8])
 def test_nearest_centre_by_blocks(count):
-    rows, centers = random_rows(20), as_centers(random_rows(8, seed=1))
-    squared = ((dense(rows)[:, None] - dense(random_rows(8, seed=1))[None, :count]) ** 2).sum(-1)
-    place = nearest_place(rows, rows.squared_norms, centers, jnp.int32(count), 2)
+    points, centers = as_points(random_rows(20)), as_points(random_rows(8, seed=1))
+    squared = ((dense(points.rows)[:, None] - dense(centers.rows)[None, :count]) ** 2).sum(-1)
+    place = nearest_place(points, centers, jnp.int32(count), 2)
     start = jnp.full(20, 3.0)
-    nearest = nearest_center(
-        rows, rows.squared_norms, lambda i: centers.block(i, 2), jnp.int32(count), 2, start
-    )
+    nearest = nearest_center(points, lambda i: centers.block(i, 2), jnp.int32(count), 2, start)
     np.testing.assert_allclose(nearest, np.minimum(squared.min(1, initial=np.inf), 3), rtol=1e-5)
     assert place.tolist() == (squared.argmin(1) if count else np.zeros(20)).tolist()
 
 
 @pytest.mark.parametrize("d", [1, 3, 64, 511, 512])
 def test_a_copy_is_at_distance_zero(d):
-    rows = random_rows(50, 10, d)
-    copies = rows[jnp.arange(200) % 50]
-    to_row = jax.jit(squared_distances_to_row)(copies, copies.squared_norms, jnp.int32(13))
-    assert (to_row[13::50] == 0).all()
-    assert (to_row > 0).sum() == 200 - 4
+    copies = as_points(random_rows(50, 10, d)[jnp.arange(200) % 50])
+    to_row = distances_to_row(copies, jnp.int32(13))
+    to_all = distances_between(copies, copies[:50], jnp.ones((200, 50), bool))
+    assert (to_all.argmin(axis=1) == jnp.arange(200) % 50).all()
+    for distances in (to_row[:, None], to_all):
+        assert ((distances == 0).sum(axis=0) == 4).all()
+
+
+def near_rows(kind, spread):
+    """Rows whose differences are ``spread`` of themselves, some of them copies."""
+    rng = np.random.default_rng(2)
+    kinds = rng.integers(0, 5, 60)
+    left, right = rng.normal(size=(5, 4))[kinds], rng.normal(size=(5, 8))[rng.permutation(kinds)]
+    if kind != "right":
+        left = left[:1] * (1 + spread * rng.normal(size=(60, 4)))
+    if kind != "left":
+        right = right[:1] * (1 + spread * rng.normal(size=(60, 8)))
+    left[40:], right[40:] = left[:20], right[:20]
+    return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+
+
+@pytest.mark.parametrize("spread", [1e-1, 1e-2, 1e-4, 1e-5])
+@pytest.mark.parametrize("kind", ["left", "right", "both"])
+def test_distances_between_near_rows_keep_their_digits(kind, spread):
+    points = as_points(near_rows(kind, spread))
+    x = dense(points.rows)
+    exact = ((x[:, None] - x[None]) ** 2).sum(-1)
+    found = distances_between(points, points, jnp.ones((60, 60), bool))
+    error = 16 * EPSILON * (2**8 if spread > 1e-3 else 1 + (kind == "both") / spread)
+    np.testing.assert_allclose(found, exact, rtol=error, atol=0)
+    np.testing.assert_allclose(distances_to_row(points, jnp.int32(3)), exact[3], rtol=error, atol=0)
+    assert ((found == 0) == (exact == 0)).all()
+
+
+def test_pairs_that_do_not_count_cost_nothing():
+    points = as_points(near_rows("both", 1e-6))
+    counted = jnp.arange(60)[:, None] == jnp.array([4, 70])[None, :]
+    found = distances_between(points, points[jnp.array([3, 5])], counted)
+    exact = distances_to_row(points, jnp.int32(3))
+    assert found[4, 0] == exact[4], "counted"
+    assert (found[:, 0] == exact).sum() < 20, "others are left as the matrix product gives them"
+
+
+def test_ordinary_vectors_are_seen_from_their_middle():
+    vectors = np.random.default_rng(0).normal(size=(300, 5)) + 1e4
+    counted = np.arange(300) % 3 == 0
+    vectors[~counted] = np.nan
+    rows = dense_rows(jnp.asarray(vectors, jnp.float32))
+    seen = np.asarray(seen_from(middle(rows, jnp.asarray(counted)), rows).right)[counted]
+    assert abs(seen.mean(axis=0)).max() < 0.1
+    np.testing.assert_allclose(seen - seen[0], vectors[counted] - vectors[0], atol=2e-3)  # 1e4 in float32
+    outer = random_rows()
+    assert seen_from(middle(outer, jnp.ones(7, bool)), outer) is outer
 
 
 @pytest.mark.parametrize(("left", "right"), [(1e-30, 1.0), (1e-36, 1e-12), (1e15, 1e10)])

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row
+from badge_jax.rows import Rows, as_points, at_unit_scale, check_rows, squared_distances_to_row
 from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.draw import draw_available
 
@@ -58,18 +58,17 @@ def kmeans_plusplus(
     check_count(k, rows.left.shape[0])
     check_first(first)
     free = availability(available, rows.left.shape[0])
-    rows = at_unit_scale(rows, free)
-    norms = rows.squared_norms
+    points = as_points(at_unit_scale(rows, free))
 
     def draw(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry
         index = draw_available(jax.random.fold_in(key, t), nearest, free, block=_block)
-        nearest = jnp.minimum(nearest, squared_distances_to_row(rows, norms, index))
+        nearest = jnp.minimum(nearest, squared_distances_to_row(points, index))
         return chosen.at[t].set(index), nearest, free.at[index].set(False)
 
-    index = draw_first(jax.random.fold_in(key, 0), norms, free, first, block=_block)
+    index = draw_first(jax.random.fold_in(key, 0), points.norms, free, first, block=_block)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(index)
-    carry = (chosen, squared_distances_to_row(rows, norms, index), free.at[index].set(False))
+    carry = (chosen, squared_distances_to_row(points, index), free.at[index].set(False))
     return jax.lax.fori_loop(1, k, draw, carry)[0]
 
 

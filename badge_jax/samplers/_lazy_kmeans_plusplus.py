@@ -5,7 +5,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row
+from badge_jax.rows import (
+    Points,
+    Rows,
+    as_points,
+    at_unit_scale,
+    check_rows,
+    middle,
+    seen_from,
+    upper_bounds_to_row,
+)
 from badge_jax.samplers._kmeans_plusplus import check_first, draw_first
 from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.rejection import (
@@ -21,6 +30,7 @@ from badge_jax.samplers.rejection import (
     propose,
     sample_extents,
     start_seeding,
+    with_sums,
 )
 
 
@@ -74,8 +84,13 @@ def lazy_kmeans_plusplus(
     sizes = make_sizes(n, c, d) if _sizes is None else _sizes
     free = availability(available, n)
     rows = at_unit_scale(rows, free)
-    norms = rows.squared_norms
+    points, origin = as_points(rows), middle(rows, free)
+    # of every row, as seen from the origin; the rows themselves only part by part, in `part`
+    norms = seen_from(origin, rows).squared_norms
     wanted = jnp.minimum(k, jnp.sum(free))
+
+    def part(indices: jax.Array) -> Points:
+        return as_points(seen_from(origin, rows[indices]))
 
     def is_unfinished(state: Seeding) -> jax.Array:
         # a total that is not finite means rows that are not: there is no law to draw from
@@ -83,7 +98,7 @@ def lazy_kmeans_plusplus(
 
     def test_batch(state: Seeding) -> Seeding:
         proposals = propose(jax.random.fold_in(key, 1 + state.num_batches), state, sizes)
-        return accept(state, proposals, rows[proposals.indices], wanted, sizes)
+        return accept(state, proposals, part(proposals.indices), wanted, sizes)
 
     def fold(state: Seeding) -> jax.Array:
         order = jnp.argsort(norms)
@@ -92,26 +107,28 @@ def lazy_kmeans_plusplus(
             indices = jax.lax.dynamic_slice_in_dim(
                 order, jnp.minimum(block * sizes.row_block, n - sizes.row_block), sizes.row_block
             )
-            block_norms, block_bound = norms[indices], bound[indices]
+            block_bound = bound[indices]
             block_bound = jax.lax.cond(
-                jnp.any(centers_that_matter(state, extent_of(block_norms, block_bound))),
-                lambda: fold_rows(state, rows[indices], block_norms, block_bound, sizes),
+                jnp.any(centers_that_matter(state, extent_of(norms[indices], block_bound))),
+                lambda: fold_rows(state, part(indices), block_bound, sizes),
                 lambda: block_bound,
             )
             return bound.at[indices].set(block_bound)
 
         return jax.lax.fori_loop(0, -(-n // sizes.row_block), fold_one, state.bound)
 
-    def run_and_fold(state: Seeding) -> Seeding:
-        state = finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
+    def draw_and_fold(state: Seeding) -> Seeding:
         state = jax.lax.while_loop(lambda s: is_unfinished(s) & ~is_fold_due(s, n, sizes), test_batch, state)
         # a fold is useless once the picks are complete or every distance is 0
         is_useful = is_unfinished(state) & ~state.is_flat
-        return state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
+        state = state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
+        return finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
 
-    index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
-    state = start_seeding(rows[index[None]], index, k, n, sizes.sample, sizes)
-    # there is only one centre: the pass needs no blocks
-    state = state._replace(bound=squared_distances_to_row(rows, norms, index))
-    state = jax.lax.while_loop(is_unfinished, run_and_fold, state)
+    index = draw_first(jax.random.fold_in(key, 0), points.norms, free, first)
+    state = start_seeding(part(index[None]), index, k, n, sizes.sample, sizes)
+    # the first centre stays pending: a bound that is only near its distances costs half a pass
+    bound = upper_bounds_to_row(points, index).at[index].set(0.0)
+    state = with_sums(state._replace(bound=bound), free, sizes)
+    state = state._replace(extents=sample_extents(norms, state.bound, sizes))
+    state = jax.lax.while_loop(is_unfinished, draw_and_fold, state)
     return jnp.where(jnp.arange(k) < state.num_chosen, state.chosen[:k], -1)

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax.rows import Centers, Rows, as_centers, nearest_center, squared_distances
+from badge_jax.rows import Points, Rows, as_points, nearest_center
+from badge_jax.samplers.k_center import choose_furthest
 from badge_jax.samplers.streamed import (
     Batch,
     StreamedRows,
     Watch,
     all_squared_norms,
+    from_the_middle,
     padded_centers,
 )
 
@@ -46,6 +48,7 @@ def streamed_k_center(
         num_passes = 1
         chosen = [int(np.argmax(np.where(available, norms, -np.inf)))]
         bound[chosen], fresh = -np.inf, np.array(chosen)
+    rows = from_the_middle(rows, available)
     num_distinct = k
     while len(chosen) < k:
         bound = _lower(bound, rows, fresh, partial(watch, f"pass {num_passes + 1}"))
@@ -85,47 +88,19 @@ def _furthest(rows: StreamedRows, bound: np.ndarray, most: int) -> np.ndarray:
     others = ranked[count : count + 1]
     beyond = bound[others[0]] if len(others) else -np.inf
     is_before = candidates < (others[0] if len(others) else len(bound))
-    centers = as_centers(rows.take(candidates))
-    places, number = _choose_furthest(centers, bound[candidates], is_before, np.float32(beyond), most)
+    places, number = _choose_furthest(
+        rows.take(candidates), bound[candidates], is_before, np.float32(beyond), most
+    )
     return candidates[np.asarray(places)[: int(number)]]
 
 
-@partial(jax.jit, static_argnames="most")
+@jax.jit
 def _choose_furthest(
-    centers: Centers, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: int
+    candidates: Rows, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Furthest-first traversal of the candidates, while one of them is certainly the furthest row of the pool.
-
-    Args:
-        centers: `Centers` [m], the candidates.
-        bound: [m] float32, their squared distances to the nearest centre.
-        is_before: [m] bool, whether a candidate's index is lower than that of the furthest other row.
-        beyond: scalar float32, squared distance of that row; −∞ if there is none.
-        most: how many to choose at most.
-
-    Returns:
-        The places of the picks [most] int32, and how many of these count.
-    """
-    most = min(most, bound.shape[0])
-
-    def has_next(carry: tuple) -> jax.Array:
-        _, number, bound = carry
-        place = jnp.argmax(bound)
-        is_next = (bound[place] > beyond) | ((bound[place] == beyond) & is_before[place])
-        return (number < most) & is_next & (bound[place] > 0)
-
-    def choose(carry: tuple) -> tuple:
-        places, number, bound = carry
-        place = jnp.argmax(bound).astype(jnp.int32)
-        center = centers[place[None]]
-        bound = jnp.minimum(bound, squared_distances(centers.rows, centers.norms, center)[:, 0])
-        return places.at[number].set(place), number + 1, bound.at[place].set(-jnp.inf)
-
-    start = jnp.zeros(most, jnp.int32), jnp.int32(0), bound
-    places, number, _ = jax.lax.while_loop(has_next, choose, start)
-    return places, number
+    return choose_furthest(as_points(candidates), bound, is_before, beyond, most)
 
 
 @partial(jax.jit, static_argnames="block")
-def _nearest(tile: Rows, bound: jax.Array, centers: Centers, count: jax.Array, block: int) -> jax.Array:
-    return nearest_center(tile, tile.squared_norms, lambda i: centers.block(i, block), count, block, bound)
+def _nearest(tile: Rows, bound: jax.Array, centers: Points, count: jax.Array, block: int) -> jax.Array:
+    return nearest_center(as_points(tile), lambda i: centers.block(i, block), count, block, bound)

@@ -16,7 +16,7 @@ from badge_jax.samplers.rejection import (
     make_sizes,
     tiles_that_matter,
 )
-from badge_jax.samplers.streamed import Batch, StreamedRows, Watch, all_squared_norms
+from badge_jax.samplers.streamed import Batch, StreamedRows, Watch, all_squared_norms, from_the_middle
 
 
 def streamed_kmeans_plusplus(
@@ -43,6 +43,7 @@ def streamed_kmeans_plusplus(
     if first != "uniform":
         norms, num_passes = all_squared_norms(rows, watch), 1
     index = jitted_draw_first(key, norms, free, first)
+    rows = from_the_middle(rows, available)
     # as many copies as there are proposals: a batch then needs no other program
     first_rows = rows.take(np.full(sizes.proposals, index))
     state = jitted_start(first_rows, index, free, k, len(rows.starts), sizes)

@@ -6,17 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
-    Centers,
+    Points,
     Rows,
-    as_centers,
+    as_points,
     at_unit_scale,
     check_rows,
+    middle,
     nearest_center,
+    seen_from,
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
 
-_BLOCK_ENTRIES = 2**24  # distances held at a time while the given centres are folded in: 64 MiB
+_TILE, _BLOCK = 4096, 64  # rows and centres in one matrix product
+_CANDIDATES = 512  # rows among which is chosen between two passes
 
 
 @partial(jax.jit, static_argnames=("k",))
@@ -28,6 +31,10 @@ def k_center_greedy(
     The next row is argmax_x min_c ‖x − c‖. Ties go to the lower index. Without ``centers`` the first row is the
     longest. Rows already chosen are excluded by a mask. The first j rows equal the answer for ``k = j``.
 
+    Distances to the nearest centre only fall, so most picks need no pass over the pool: the rows that are
+    furthest after a pass are candidates. While one of them is further than every other row was, it is the
+    furthest of all. Then the rows chosen meanwhile are folded into the distances of all rows, in one pass.
+
     Args:
         rows: `Rows` of n embeddings, float32.
         k: how many to choose, 1 ≤ k ≤ n.
@@ -35,7 +42,8 @@ def k_center_greedy(
         centers: [n] bool, rows that are centres from the start; they are never chosen. None: no row.
 
     Returns:
-        [k] int32, in the order chosen. −1 for the surplus where fewer than k rows are available.
+        [k] int32, in the order chosen. −1 for the surplus where fewer than k rows are available, and from the
+        first pick for which a distance is not finite.
 
     Raises:
         ValueError: for shapes that do not fit.
@@ -56,29 +64,92 @@ def k_center_greedy(
     free = availability(available, n)
     centers = jnp.zeros(n, bool) if centers is None else availability(centers, n)
     rows = at_unit_scale(rows, free | centers)
-    norms = rows.squared_norms
+    points, origin = as_points(rows), middle(rows, free | centers)
     free = free & ~centers
-    nearest, no_centers = _nearest_given_center(rows, norms, centers), ~jnp.any(centers)
+    longest = jnp.argmax(jnp.where(free, points.norms, -1.0)).astype(jnp.int32)
+    is_first = jnp.any(free) & ~jnp.any(centers)
+    chosen = jnp.full(k, -1, jnp.int32).at[0].set(jnp.where(is_first, longest, -1))
+    bound = jnp.where(is_first, squared_distances_to_row(points, longest), jnp.inf)
+    bound = jnp.where(free, bound, -jnp.inf).at[jnp.where(is_first, longest, n)].set(-jnp.inf, mode="drop")
+    given = jnp.pad(jnp.nonzero(centers, size=n, fill_value=0)[0], (0, _BLOCK))
+    bound = _lower(rows, origin, bound, given, jnp.sum(centers))
 
-    def choose(t: jax.Array, carry: tuple) -> tuple:
-        chosen, nearest, free = carry
-        score = jnp.where((t == 0) & no_centers, norms, nearest)
-        index = jnp.argmax(jnp.where(free, score, -1.0)).astype(jnp.int32)
-        index = jnp.where(jnp.any(free), index, -1)
-        nearest = jnp.minimum(nearest, squared_distances_to_row(rows, norms, index))
-        return chosen.at[t].set(index), nearest, free.at[index].set(False)
+    def has_next(carry: tuple) -> jax.Array:
+        _, number, bound = carry
+        furthest = jnp.max(bound)
+        return (number < k) & (furthest > 0) & (furthest < jnp.inf)
 
-    return jax.lax.fori_loop(0, k, choose, (jnp.full(k, -1, jnp.int32), nearest, free))[0]
+    def choose_and_fold(carry: tuple) -> tuple:
+        chosen, number, bound = carry
+        ranked = jax.lax.top_k(bound, min(n, _CANDIDATES + 1))[1]
+        candidates, other = jnp.sort(ranked[:_CANDIDATES]), ranked[_CANDIDATES:]
+        beyond = jnp.max(bound[other], initial=-jnp.inf)
+        is_before = candidates < jnp.min(other, initial=n)
+        part = as_points(rows[candidates])
+        places, count = choose_furthest(part, bound[candidates], is_before, beyond, k - number)
+        fresh = candidates[places]
+        bound = _lower(rows, origin, bound, jnp.pad(fresh, (0, _BLOCK)), count)
+        is_fresh = jnp.arange(len(fresh)) < count
+        bound = bound.at[jnp.where(is_fresh, fresh, n)].set(-jnp.inf, mode="drop")
+        chosen = chosen.at[jnp.where(is_fresh, number + jnp.arange(len(fresh)), k)].set(fresh, mode="drop")
+        return chosen, number + count, bound
+
+    start = chosen, is_first.astype(jnp.int32), bound
+    chosen, number, bound = jax.lax.while_loop(has_next, choose_and_fold, start)
+    # what is left are copies of centres, of which the lowest indices are chosen, or rows that are not finite
+    copies = jnp.nonzero((bound == 0) & (jnp.max(bound) <= 0), size=k, fill_value=-1)[0]
+    return jnp.where(jnp.arange(k) < number, chosen, copies[jnp.arange(k) - number]).astype(jnp.int32)
 
 
-def _nearest_given_center(rows: Rows, norms: jax.Array, centers: jax.Array) -> jax.Array:
-    """Squared distance from every row to the nearest of the rows marked in ``centers`` [n] bool: [n] float32, ∞
-    where no row is marked. The cost is that of the centres there are, not of n."""
+def choose_furthest(
+    candidates: Points, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Furthest-first traversal of candidates, while one of them is certainly the furthest row of the pool.
+
+    Args:
+        candidates: `Points` [m].
+        bound: [m] float32, their squared distances to the nearest centre.
+        is_before: [m] bool, whether a candidate's index is lower than that of the furthest other row.
+        beyond: scalar float32, squared distance of that row; −∞ if there is none.
+        most: scalar int32, how many to choose at most.
+
+    Returns:
+        The places of the picks [m] int32, and how many of these count.
+    """
+
+    def has_next(carry: tuple) -> jax.Array:
+        _, number, bound = carry
+        place = jnp.argmax(bound)
+        is_next = (bound[place] > beyond) | ((bound[place] == beyond) & is_before[place])
+        return (number < most) & is_next & (bound[place] > 0)
+
+    def choose(carry: tuple) -> tuple:
+        places, number, bound = carry
+        place = jnp.argmax(bound).astype(jnp.int32)
+        bound = jnp.minimum(bound, squared_distances_to_row(candidates, place))
+        return places.at[number].set(place), number + 1, bound.at[place].set(-jnp.inf)
+
+    start = jnp.zeros(len(candidates), jnp.int32), jnp.int32(0), bound
+    places, number, _ = jax.lax.while_loop(has_next, choose, start)
+    return places, number
+
+
+def _lower(rows: Rows, origin: jax.Array, bound: jax.Array, indices: jax.Array, count: jax.Array) -> jax.Array:
+    """min(``bound``, squared distance to the nearest of the first ``count`` of the rows at ``indices``): [n].
+
+    Indices are padded by a block. The cost is that of the centres that count, not of all.
+    """
     n = len(rows)
-    block = max(1, min(256, n, _BLOCK_ENTRIES // n))
-    indices = jnp.pad(jnp.nonzero(centers, size=n, fill_value=0)[0], (0, -n % block))
+    tile = min(n, _TILE)
 
-    def block_at(i: jax.Array) -> Centers:
-        return as_centers(rows[jax.lax.dynamic_slice_in_dim(indices, i, block)])
+    def block_at(i: jax.Array) -> Points:
+        return as_points(seen_from(origin, rows[jax.lax.dynamic_slice_in_dim(indices, i, _BLOCK)]))
 
-    return nearest_center(rows, norms, block_at, jnp.sum(centers), block, jnp.full(n, jnp.inf))
+    def fold(i: jax.Array, bound: jax.Array) -> jax.Array:
+        start = jnp.minimum(i * tile, n - tile)
+        part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, tile), rows)
+        known = jax.lax.dynamic_slice_in_dim(bound, start, tile)
+        known = nearest_center(as_points(seen_from(origin, part)), block_at, count, _BLOCK, known)
+        return jax.lax.dynamic_update_slice_in_dim(bound, known, start, 0)
+
+    return jax.lax.fori_loop(0, -(-n // tile), fold, bound)

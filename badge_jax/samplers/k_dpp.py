@@ -33,9 +33,12 @@ import jax.numpy as jnp
 
 from badge_jax.rows import HIGHEST, Rows, check_rows, inner_products
 from badge_jax.samplers.checks import availability, check_count
+from badge_jax.samplers.draw import fine_uniform
 
 # below this squared distance to the span of the others, a unit row counts as linearly dependent in float32
 _DEPENDENT = 1e-5
+# above 1 / (a member's squared distance to the span of the others), products with the inverse lack digits
+_NEAR_DEPENDENT = 100.0
 _MOST_DRIFT = 3e-5  # above this relative error, the inverse is computed again
 
 
@@ -192,7 +195,9 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
         proposals = Proposals(
             jax.random.randint(place_key, (block,), 0, k),
             jax.random.randint(candidate_key, (block,), 0, num_others),
-            jnp.log(jax.random.uniform(uniform_key, (block,))),
+            jnp.log(
+                fine_uniform(jax.random.fold_in(uniform_key, 0), jax.random.uniform(uniform_key, (block,)))
+            ),
             t * block + jnp.arange(block) < num_left,
         )
         chain = _exchange(rows, chain, proposals)
@@ -214,6 +219,10 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
     return jax.lax.fori_loop(0, (num_left + block - 1) // block, step, start)[0]
 
 
+def _uniform(key: jax.Array, num: int) -> jax.Array:
+    return fine_uniform(jax.random.fold_in(key, 0), jax.random.uniform(key, (num,)))
+
+
 class Upkeep(NamedTuple):
     """When to check the inverse for rounding errors.
 
@@ -232,10 +241,10 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
     m, num_places = places.shape[0], chain.members.shape[0]
     members, entrants = _unit_rows(rows, chain.members), _unit_rows(rows, chain.others[candidates])
     products = inner_products(members.rows, entrants.rows)
-    factor = _dot(chain.inverse, products)
+    factor, explained = _projection(chain, members.rows, products)
     # the columns of T, over all k rows of the set, that belong to the 2m rows that may leave or enter
     sides = jnp.concatenate([chain.inverse[:, places], factor], axis=1)
-    corner = inner_products(entrants.rows, entrants.rows) - _dot(products.T, factor)
+    corner = inner_products(entrants.rows, entrants.rows) - explained
     swept = jnp.block([[-chain.inverse[places][:, places], factor[places]], [factor[places].T, corner]])
     log_norms = jnp.concatenate([members.log_norms[places], entrants.log_norms])
 
@@ -279,6 +288,26 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
         chain.others.at[candidates].set(indices[offered[candidate_of]]),
         inverse,
     )
+
+
+def _projection(chain: Chain, members: Rows, products: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """M B and Bᵀ M B, with M the inverse of the members' Gram matrix K and B = ``products`` [k, m].
+
+    Bᵀ M B is what the span of the members explains of the entrants. If the members are nearly dependent, M is
+    large and loses the digits that matter. With F = M B and R = B − K F, the residual, M is then needed for the
+    small part only: Bᵀ K⁻¹ B = Bᵀ F + Fᵀ R + Rᵀ K⁻¹ R.
+    """
+    factor = _dot(chain.inverse, products)
+
+    def corrected() -> tuple[jax.Array, jax.Array]:
+        is_empty = jnp.diag((chain.members < 0).astype(jnp.float32))
+        residual = products - _dot(inner_products(members, members) + is_empty, factor)
+        correction = _dot(chain.inverse, residual)
+        explained = _dot(products.T, factor) + _dot(factor.T, residual) + _dot(residual.T, correction)
+        return factor + correction, explained
+
+    is_near_dependent = jnp.max(jnp.diagonal(chain.inverse)) > _NEAR_DEPENDENT
+    return jax.lax.cond(is_near_dependent, corrected, lambda: (factor, _dot(products.T, factor)))
 
 
 def _sweep(swept: jax.Array, p: jax.Array) -> jax.Array:

@@ -31,10 +31,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from badge_jax.rows import Centers, Rows, as_centers, mark_rows, nearest_center, squared_distances
+from badge_jax.rows import (
+    Points,
+    Rows,
+    as_points,
+    mark_rows,
+    nearest_center,
+    squared_distances,
+)
 from badge_jax.samplers._kmeans_plusplus import draw_first
-from badge_jax.samplers.draw import default_block
+from badge_jax.samplers.draw import default_block, fine_uniform
 
+_EPSILON = float(jnp.finfo(jnp.float32).eps)
 _PENDING_ENTRIES = 2**26  # most floats held of pending centres: 256 MiB
 
 
@@ -84,11 +92,10 @@ class Seeding(NamedTuple):
     Attributes:
         chosen: [k + proposals] int32, in the order drawn; meaningless from num_chosen on.
         num_chosen: scalar int32.
-        bound: [n] float32, U; 0 for rows that are not available or folded.
+        bound: [n] float32, U; 0 for rows that are not available or are chosen.
         running: [blocks, draw_block] float32, cumulative sums of U inside each block of the draw.
         totals: [blocks] float32, cumulative sums of the blocks' sums.
-        pending: `Centers` [p] chosen since the last fold, padded.
-        pending_indices: [p] int32, their row numbers.
+        pending: `Points` [p] chosen since the last fold, padded.
         num_pending: scalar int32.
         num_batches: scalar int32, batches of proposals processed.
         spent: scalar float32, cost of the proposals since the last fold, in distances to one centre.
@@ -102,8 +109,7 @@ class Seeding(NamedTuple):
     bound: jax.Array
     running: jax.Array
     totals: jax.Array
-    pending: Centers
-    pending_indices: jax.Array
+    pending: Points
     num_pending: jax.Array
     num_batches: jax.Array
     spent: jax.Array
@@ -137,11 +143,11 @@ def make_sizes(n: int, c: int, d: int) -> Sizes:
     )
 
 
-def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes) -> Seeding:
-    """The state with the first centre pending and every bound ∞; a fold comes next.
+def start_seeding(first: Points, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes) -> Seeding:
+    """The state with the first centre pending and every bound ∞; real bounds, or a fold, come next.
 
     Args:
-        first: `Rows` [1], the first centre; if there are more rows, only the first counts.
+        first: `Points` [1], the first centre; if there are more, only the first counts.
         index: scalar int32, row number of the first centre; −1 if no row is available.
         k: how many to choose.
         n: rows of the pool.
@@ -161,15 +167,12 @@ def start_seeding(first: Rows, index: jax.Array, k: int, n: int, num_extents: in
         bound=jnp.full(n, jnp.inf, jnp.float32),
         running=jnp.zeros((num_draw_blocks, sizes.draw_block), jnp.float32),
         totals=jnp.zeros(num_draw_blocks, jnp.float32),
-        pending=jax.tree.map(
-            lambda a: jnp.zeros((num_kept, *a.shape[1:]), jnp.float32).at[0].set(a[0]), as_centers(first)
-        ),
-        pending_indices=jnp.full(num_kept, -1, jnp.int32).at[0].set(index),
+        pending=jax.tree.map(lambda a: jnp.zeros((num_kept, *a.shape[1:]), jnp.float32).at[0].set(a[0]), first),
         num_pending=jnp.int32(1),
         num_batches=jnp.int32(0),
         spent=jnp.float32(0),
         extents=Extents(jnp.zeros(num_extents, jnp.float32), unknown, unknown),
-        to_fold=jnp.float32(0),
+        to_fold=jnp.float32(n),
         is_flat=jnp.array(False),
     )
 
@@ -186,6 +189,7 @@ def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
         `Proposals`.
     """
     uniforms = jax.random.uniform(key, (3, sizes.proposals), jnp.float32)
+    accepting = fine_uniform(jax.random.fold_in(key, 0), uniforms[2])
     last_block = state.totals.shape[0] - 1
     block = jnp.searchsorted(state.totals, uniforms[0] * state.totals[-1], side="right")
     block = jnp.minimum(block, last_block)
@@ -202,59 +206,58 @@ def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
     _, row = jax.lax.fori_loop(0, num_halvings, halve, ends)
     # rounding may give a row of bound 0, or padding: `accept` rejects it
     indices = jnp.minimum(block * sizes.draw_block + row, state.bound.shape[0] - 1)
-    return Proposals(indices.astype(jnp.int32), uniforms[2])
+    return Proposals(indices.astype(jnp.int32), accepting)
 
 
-def accept(state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, sizes: Sizes) -> Seeding:
+def accept(
+    state: Seeding, proposals: Proposals, candidates: Points, wanted: jax.Array, sizes: Sizes
+) -> Seeding:
     """Processes one batch of proposals in order. Each is accepted if and only if u·U < D², and is then pending.
 
     Args:
         state: `Seeding`.
         proposals: `Proposals` [m].
-        candidates: `Rows` [m], the rows proposed.
+        candidates: `Points` [m], the rows proposed.
         wanted: scalar int32, how many rows to choose; the rest of the batch is discarded once they are chosen.
         sizes: the sizes.
 
     Returns:
         `Seeding` after the batch.
     """
-    centers = as_centers(candidates)
-    bound = state.bound[proposals.indices]
+    n, bound = state.bound.shape[0], state.bound[proposals.indices]  # 0 for rows chosen since the last fold
     thresholds = proposals.uniforms * bound
     nearest = nearest_center(
         candidates,
-        centers.norms,
         lambda i: state.pending.block(i, sizes.test_block),
         state.num_pending,
         sizes.test_block,
         bound,
     )
-    among = squared_distances(candidates, centers.norms, centers)
     # if Φ = 0, all distances count as infinite, so that the bound alone decides
-    nearest, among = (jnp.where(state.is_flat, jnp.inf, distances) for distances in (nearest, among))
-    nearest = jnp.minimum(nearest, bound)
-    nearest = jnp.where(_is_pending(state, proposals.indices), 0.0, nearest)
-    among = jnp.where(proposals.indices[:, None] == proposals.indices[None, :], 0.0, among)
+    is_open = thresholds < jnp.where(state.is_flat, bound, nearest)
+    is_same = proposals.indices[:, None] == proposals.indices[None, :]
+    among = squared_distances(candidates, candidates, ~is_same & is_open[:, None] & is_open[None, :])
+    among = jnp.where(is_same, 0.0, jnp.where(state.is_flat, jnp.inf, among))
 
-    is_accepted = _accepted_in_order(thresholds < nearest, ~(thresholds[:, None] < among))
+    is_accepted = _accepted_in_order(is_open, ~(thresholds[:, None] < among))
     is_accepted &= jnp.cumsum(is_accepted) <= wanted - state.num_chosen
     num_accepted = jnp.sum(is_accepted, dtype=jnp.int32)
     accepted = _true_first(is_accepted)  # the rejected ones behind them are overwritten later
     chosen = proposals.indices[accepted]
     cost = sizes.proposals * (state.num_pending.astype(jnp.float32) + sizes.proposals + sizes.batch_cost)
-    can_lower = _can_lower(centers.norms, state.extents) & is_accepted[None, :]
+    can_lower = _can_lower(candidates.norms, state.extents) & is_accepted[None, :]
     share = jnp.mean(can_lower, axis=0, dtype=jnp.float32)  # for each candidate, the share of the pool
     return state._replace(
         chosen=_write(state.chosen, chosen, state.num_chosen),
         num_chosen=state.num_chosen + num_accepted,
+        bound=state.bound.at[jnp.where(is_accepted, proposals.indices, n)].set(0.0, mode="drop"),
         pending=jax.tree.map(
-            lambda whole, part: _write(whole, part[accepted], state.num_pending), state.pending, centers
+            lambda whole, part: _write(whole, part[accepted], state.num_pending), state.pending, candidates
         ),
-        pending_indices=_write(state.pending_indices, chosen, state.num_pending),
         num_pending=state.num_pending + num_accepted,
         num_batches=state.num_batches + 1,
         spent=state.spent + cost,
-        to_fold=state.to_fold + float(state.bound.shape[0]) * jnp.sum(share),
+        to_fold=state.to_fold + float(n) * jnp.sum(share),
     )
 
 
@@ -310,7 +313,7 @@ def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes) -> Extents:
 
 def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:
     """Which pending centres can lower a bound in each block: [blocks, p] bool."""
-    is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
+    is_center = jnp.arange(len(state.pending)) < state.num_pending
     return _can_lower(state.pending.norms, extents) & is_center[None, :]
 
 
@@ -321,30 +324,30 @@ def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
 
 def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
     """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² for the x in the block with the nearest norm: [blocks, m] float32."""
+    rounding = 4 * _EPSILON * lengths
     beyond = jnp.maximum(lengths - extents.longest[:, None], extents.shortest[:, None] - lengths)
-    return jnp.maximum(beyond, 0.0) ** 2
+    return jnp.maximum(beyond - rounding, 0.0) ** 2
 
 
-def fold_rows(state: Seeding, rows: Rows, norms: jax.Array, bound: jax.Array, sizes: Sizes) -> jax.Array:
+def fold_rows(state: Seeding, points: Points, bound: jax.Array, sizes: Sizes) -> jax.Array:
     """Folds the pending centres into the bounds of one block of rows: min(U, squared distances).
 
     Args:
         state: `Seeding`.
-        rows: `Rows` [block].
-        norms: [block] float32, their squared norms.
+        points: `Points` [block].
         bound: [block] float32, U.
         sizes: the sizes.
 
     Returns:
         [block] float32.
     """
-    matters = centers_that_matter(state, extent_of(norms, bound))[0]
+    matters = centers_that_matter(state, extent_of(points.norms, bound))[0]
     order = _true_first(matters)
 
-    def block_at(i: jax.Array) -> Centers:
+    def block_at(i: jax.Array) -> Points:
         return state.pending[jax.lax.dynamic_slice_in_dim(order, i, sizes.fold_block)]
 
-    return nearest_center(rows, norms, block_at, jnp.sum(matters), sizes.fold_block, bound)
+    return nearest_center(points, block_at, jnp.sum(matters), sizes.fold_block, bound)
 
 
 def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes) -> Seeding:
@@ -359,33 +362,34 @@ def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes)
     Returns:
         `Seeding`.
     """
+    zero = jnp.float32(0)
+    state = state._replace(num_pending=jnp.int32(0), spent=zero, extents=extents, to_fold=zero)
+    return with_sums(state, free, sizes)
+
+
+def with_sums(state: Seeding, free: jax.Array, sizes: Sizes) -> Seeding:
+    """The state with the sums of its bounds, from which proposals are drawn.
+
+    Args:
+        state: `Seeding` with new bounds.
+        free: [n] bool, rows that were available at the start.
+        sizes: the sizes.
+
+    Returns:
+        `Seeding`. It is flat if every bound is 0.
+    """
     is_chosen = jnp.arange(state.chosen.shape[0]) < state.num_chosen
     free = free & ~mark_rows(free.shape[0], jnp.where(is_chosen, state.chosen, -1))
     bound = jnp.where(free, state.bound, 0.0)
     is_flat = state.is_flat | (jnp.sum(bound) <= 0)
     bound = jnp.where(is_flat, free.astype(jnp.float32), bound)
     running, totals = _cumulative(bound, sizes)
-    return state._replace(
-        bound=bound,
-        running=running,
-        totals=totals,
-        num_pending=jnp.int32(0),
-        spent=jnp.float32(0),
-        extents=extents,
-        to_fold=jnp.float32(0),
-        is_flat=is_flat,
-    )
+    return state._replace(bound=bound, running=running, totals=totals, is_flat=is_flat)
 
 
 def _true_first(mask: jax.Array) -> jax.Array:
     """The places where ``mask`` [m] is True, in order, then the others: [m] int32."""
     return jnp.argsort(~mask, stable=True)
-
-
-def _is_pending(state: Seeding, indices: jax.Array) -> jax.Array:
-    """Which of ``indices`` [m] are pending centres: [m] bool."""
-    is_center = jnp.arange(state.pending_indices.shape[0]) < state.num_pending
-    return jnp.isin(indices, jnp.where(is_center, state.pending_indices, -1))
 
 
 def _cumulative(bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, jax.Array]:
@@ -408,8 +412,8 @@ def jitted_draw_first(key: jax.Array, norms: jax.Array, free: jax.Array, first: 
 def jitted_start(
     first: Rows, index: jax.Array, free: jax.Array, k: int, num_extents: int, sizes: Sizes
 ) -> Seeding:
-    state = start_seeding(first, index, k, free.shape[0], num_extents, sizes)
-    return state._replace(bound=jnp.where(free, jnp.inf, 0.0))
+    state = start_seeding(as_points(first), index, k, free.shape[0], num_extents, sizes)
+    return state._replace(bound=jnp.where(free, jnp.inf, 0.0).at[index].set(0.0))
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -421,7 +425,7 @@ def jitted_propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
 def jitted_accept(
     state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, sizes: Sizes
 ) -> tuple[Seeding, jax.Array]:
-    state = accept(state, proposals, candidates, wanted, sizes)
+    state = accept(state, proposals, as_points(candidates), wanted, sizes)
     return state, is_fold_due(state, state.bound.shape[0], sizes)
 
 
@@ -440,6 +444,6 @@ def tiles_that_matter(state: Seeding) -> jax.Array:
 
 @partial(jax.jit, static_argnames="sizes")
 def fold_tile(state: Seeding, tile: Rows, bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, Extents]:
-    norms = tile.squared_norms
-    bound = fold_rows(state, tile, norms, bound, sizes)
-    return bound, extent_of(norms, bound)
+    points = as_points(tile)
+    bound = fold_rows(state, points, bound, sizes)
+    return bound, extent_of(points.norms, bound)

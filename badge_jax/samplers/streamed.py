@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax.rows import Centers, Rows, as_centers, nearest_place, squared_distances, tiles
+from badge_jax.rows import Points, Rows, as_points, middle, nearest_place, seen_from, squared_distances, tiles
 
 _TILE_ENTRIES = 2**23  # entries of a tile, as float32: 32 MiB
 
@@ -81,8 +81,20 @@ def all_squared_norms(rows: StreamedRows, watch: Watch) -> np.ndarray:
     return norms
 
 
-def padded_centers(rows: StreamedRows, indices: np.ndarray, block: int) -> Centers:
-    """The rows at ``indices`` as `Centers`, padded to whole blocks.
+def from_the_middle(rows: StreamedRows, counted: np.ndarray) -> StreamedRows:
+    """The same rows as seen from the `middle` of those ``counted`` [n] bool, at least one."""
+    if rows.num_left > 1:
+        return rows
+    indices = np.flatnonzero(counted)
+    sample = rows.take(indices[np.linspace(0, len(indices) - 1, 256).astype(int)])
+    see = partial(_seen_from, _middle(sample, np.ones(256, bool)))
+    return rows._replace(
+        read=lambda start, stop: see(rows.read(start, stop)), take=lambda indices: see(rows.take(indices))
+    )
+
+
+def padded_centers(rows: StreamedRows, indices: np.ndarray, block: int) -> Points:
+    """The rows at ``indices`` as `Points`, padded to whole blocks.
 
     The number of blocks is a power of two, so that few programs are compiled.
 
@@ -92,12 +104,12 @@ def padded_centers(rows: StreamedRows, indices: np.ndarray, block: int) -> Cente
         block: centres in a block.
 
     Returns:
-        `Centers`; the first m of them count.
+        `Points`; the first m of them count.
     """
     num_blocks = 2 ** int(np.ceil(np.log2(max(1, -(-len(indices) // block)))))
     padded = np.zeros(num_blocks * block, np.int64)
     padded[: len(indices)] = indices
-    parts = [_as_centers(rows.take(part)) for part in padded.reshape(num_blocks, block)]
+    parts = [_as_points(rows.take(part)) for part in padded.reshape(num_blocks, block)]
     return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
 
 
@@ -112,6 +124,7 @@ def nearest_pick(rows: StreamedRows, picks: np.ndarray, watch: Watch) -> np.ndar
     Returns:
         [n] int32, places in ``picks``.
     """
+    rows = from_the_middle(rows, np.ones(rows.num_rows, bool))
     centers = padded_centers(rows, picks, _BLOCK)
     nearest = np.empty(rows.num_rows, np.int32)
     for start in rows.starts:
@@ -123,6 +136,7 @@ def nearest_pick(rows: StreamedRows, picks: np.ndarray, watch: Watch) -> np.ndar
 
 def distances_when_chosen(rows: StreamedRows, picks: np.ndarray) -> np.ndarray:
     """Squared distance of each pick to the nearest pick before it, ∞ for the first: [k] float32."""
+    rows = from_the_middle(rows, np.isin(np.arange(rows.num_rows), picks))
     block = min(len(picks), 1024)
     centers, distances = padded_centers(rows, picks, block), np.empty(len(picks), np.float32)
     for start in range(0, len(picks), block):
@@ -152,18 +166,19 @@ def time_of_a_pass(rows: StreamedRows) -> tuple[float, float]:
 
 _BLOCK = 64  # centres in one matrix product
 _squared_norms = jax.jit(lambda rows: rows.squared_norms)
-_as_centers = jax.jit(as_centers)
+_as_points = jax.jit(as_points)
+_middle, _seen_from = jax.jit(middle), jax.jit(seen_from)
 
 
 @jax.jit
-def _nearest_place(tile: Rows, centers: Centers, count: jax.Array) -> jax.Array:
-    return nearest_place(tile, tile.squared_norms, centers, count, _BLOCK)
+def _nearest_place(tile: Rows, centers: Points, count: jax.Array) -> jax.Array:
+    return nearest_place(as_points(tile), centers, count, _BLOCK)
 
 
 @partial(jax.jit, static_argnames="block")
-def _nearest_before(centers: Centers, start: jax.Array, block: int) -> jax.Array:
+def _nearest_before(centers: Points, start: jax.Array, block: int) -> jax.Array:
     """Squared distance of each of ``block`` centres, from ``start`` on, to the nearest before it: [block]."""
     part = centers.block(start, block)
-    distances = squared_distances(part.rows, part.norms, centers)
     is_earlier = jnp.arange(len(centers))[None, :] < start + jnp.arange(block)[:, None]
+    distances = squared_distances(part, centers, is_earlier)
     return jnp.min(distances, axis=1, where=is_earlier, initial=jnp.inf)

@@ -4,7 +4,7 @@ import jax
 
 from badge_jax.pool import Pool
 from badge_jax.strategies.base import Ranked, Strategy, planned
-from badge_jax.strategies.scores import log_entropy
+from badge_jax.strategies.scores import log_odds_of_entropy
 
 
 def entropy() -> Strategy:
@@ -22,4 +22,4 @@ def entropy() -> Strategy:
 
 
 def _score(pool: Pool) -> jax.Array:
-    return log_entropy(pool.logits)
+    return log_odds_of_entropy(pool.logits)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index
+from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index, fine_uniform
 
 GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
 
@@ -72,3 +72,13 @@ def test_weightless_rows_are_drawn_uniformly_from_the_available():
     counts = np.bincount(draws, minlength=4)
     assert counts[1] == 0
     assert stats.chisquare(counts[[0, 2, 3]]).pvalue > 1e-4
+
+
+def test_small_uniform_draws_have_more_bits():
+    coarse = jnp.arange(2**23, dtype=jnp.float32) / GRID  # every draw that there is
+    fine = np.asarray(fine_uniform(jax.random.key(0), coarse), np.float64)
+    is_small = np.arange(2**23) < 2**13
+    np.testing.assert_array_equal(fine[~is_small], np.asarray(coarse)[~is_small])
+    assert stats.kstest(fine[is_small], stats.uniform(0, 2.0**-10).cdf).pvalue > 1e-4
+    assert len(np.unique(fine[is_small])) > 2**13 - 20
+    assert fine.min() > 0

@@ -39,10 +39,52 @@ def test_many_blocks_of_centers():
     assert picks.tolist() == k_center(points, 10, centers=centers)
 
 
+def test_more_picks_than_candidates_between_two_passes():
+    points = np.random.default_rng(1).normal(size=(3000, 3)).astype(np.float32)
+    centers = np.arange(3000) % 50 == 0
+    picks = k_center_greedy(dense_rows(jnp.asarray(points)), 700, centers=jnp.asarray(centers))
+    check_furthest(points, picks.tolist(), np.flatnonzero(centers))
+
+
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4])
+@pytest.mark.parametrize("num_centers", [0, 40])
+def test_a_common_offset(offset, num_centers):
+    """Offsets up to 10⁴ times the spread: the float64 greedy on the same numbers."""
+    rng = np.random.default_rng(3)
+    points = (offset + rng.normal(size=(1500, 5))).astype(np.float32)
+    centers = np.arange(1500) < num_centers
+    picks = k_center_greedy(dense_rows(jnp.asarray(points)), 100, centers=jnp.asarray(centers))
+    check_furthest(points, picks.tolist(), np.flatnonzero(centers))
+
+
+def check_furthest(points, picks, centers):
+    """Each pick is as far from its nearest centre as any row, to float32's rounding of the distance."""
+    points = points.astype(np.float64)
+    nearest = np.full(len(points), np.inf)
+    for index in centers:
+        nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(1))
+    if not len(centers):
+        lengths = (points**2).sum(1)
+        assert lengths[picks[0]] >= lengths.max() * (1 - 1e-6)
+        nearest = ((points - points[picks[0]]) ** 2).sum(1)
+    for index in picks[0 if len(centers) else 1 :]:
+        assert nearest[index] >= nearest.max() * (1 - 1e-5)
+        nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(1))
+
+
+def test_tight_clusters():
+    """Six clusters whose spread is 10⁻⁴ of their norm: later picks are told apart inside them."""
+    rng = np.random.default_rng(3)
+    points = (np.eye(6)[rng.integers(0, 6, 1500)] + 1e-4 * rng.normal(size=(1500, 6))).astype(np.float32)
+    check_furthest(points, k_center_greedy(dense_rows(jnp.asarray(points)), 100).tolist(), [])
+
+
 def test_ties_go_to_the_lower_index_and_never_repeat():
     copies = dense_rows(jnp.ones((6, 2)))
     assert k_center_greedy(copies, 6).tolist() == [0, 1, 2, 3, 4, 5]
     zeros = dense_rows(jnp.zeros((4, 2)))
+    halves = dense_rows(jnp.repeat(jnp.eye(2), 700, axis=0))
+    assert k_center_greedy(halves, 5).tolist() == [0, 700, 1, 2, 3]
     assert k_center_greedy(zeros, 4, available=jnp.array([False, True, True, True])).tolist() == [1, 2, 3, -1]
 
 
@@ -50,6 +92,16 @@ def test_centers_are_never_chosen():
     centers = jnp.array([True, False, True, False])
     picks = k_center_greedy(dense_rows(jnp.eye(4)), 4, centers=centers)
     assert picks.tolist() == [1, 3, -1, -1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_distances_that_are_not_finite_choose_nothing(value):
+    points = dense_rows(jnp.eye(5).at[3, 3].set(value))
+    centers = jnp.arange(5) == 0
+    assert k_center_greedy(points, 3, centers=centers).tolist() == [-1] * 3
+    assert k_center_greedy(points, 3).tolist()[1:] == [-1] * 2
+    without = jnp.arange(5) != 3
+    assert sorted(k_center_greedy(points, 3, centers=centers, available=without).tolist()) == [1, 2, 4]
 
 
 def test_prefix_jit_and_vmap():

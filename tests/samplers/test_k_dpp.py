@@ -11,6 +11,7 @@ from oracles import chi_square_p, draw_k_dpp, gram, k_dpp_law
 from scipy import stats
 
 from badge_jax import Rows, dense_rows, gradient_embedding, k_dpp_swap
+from badge_jax.samplers import k_dpp
 from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _refreshed, _unit_rows, run_chain
 
 
@@ -65,6 +66,25 @@ def test_copies_and_zero_rows_never_meet_in_a_set():
     law = {s: p for s, p in k_dpp_law(kernel, 3).items() if 5 not in s and 6 not in s and not {0, 4} <= set(s)}
     rows = dense_rows(jnp.asarray(points, jnp.float32))
     assert chi_square_p(sets_of_chains(rows, 3, 30_000), law) > 1e-4
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.02])
+def test_law_of_rows_that_are_nearly_parallel(spread):
+    """The inverse of the Gram matrix has entries of 10⁴ here, and the complement is 10⁻³ and less."""
+    points = (1 + spread * np.random.default_rng(0).normal(size=(7, 4))).astype(np.float32)
+    law = k_dpp_law(gram(points), 3)
+    draws = sets_of_chains(dense_rows(jnp.asarray(points)), 3, 30_000, num_steps=200)
+    assert chi_square_p(draws, law) > 1e-4
+
+
+def test_the_law_of_nearly_parallel_rows_has_teeth(monkeypatch):
+    """Without the correction of products with a large inverse."""
+    monkeypatch.setattr(k_dpp, "_NEAR_DEPENDENT", jnp.inf)
+    points = (1 + 0.02 * np.random.default_rng(0).normal(size=(7, 4))).astype(np.float32)
+    jax.clear_caches()
+    draws = sets_of_chains(dense_rows(jnp.asarray(points)), 3, 30_000, num_steps=200)
+    jax.clear_caches()
+    assert chi_square_p(draws, k_dpp_law(gram(points), 3)) < 1e-4
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from oracles import chi_square_p, kmeans_plusplus_law
 from scipy import stats
 
 from badge_jax import Rows, dense_rows, kmeans_plusplus, lazy_kmeans_plusplus
-from badge_jax.rows import as_centers, squared_distances, squared_distances_to_row
+from badge_jax import rows as rows_module
+from badge_jax.rows import as_points, squared_distances, squared_distances_to_row
 from badge_jax.samplers import rejection
 from badge_jax.samplers._kmeans_plusplus import FIRST_POINTS
 from badge_jax.samplers.rejection import Sizes
@@ -92,6 +93,41 @@ def test_law(name, kind, first):
         assert sum(law.values()) == pytest.approx(1)
         draws = draws_of(SEEDERS[name], rows, 3, 100_000, available=mask, first=first)
         assert chi_square_p(draws, law) > 1e-4
+
+
+def rows_at_the_edge(kind):
+    """Six rows whose distances a matrix product in float32 does not know."""
+    rng = np.random.default_rng(5)
+    apart = np.array([0.2, 0.5, 3.0, 1.0, 0.7, 1.5])[:, None] * rng.normal(size=(6, 4))
+    if kind == "offset":
+        return dense_rows(jnp.asarray(1e4 + apart, jnp.float32))
+    clusters = np.array([0, 0, 0, 1, 1, 1])
+    if kind == "clusters":
+        return dense_rows(jnp.asarray(10 * np.eye(4)[clusters] + 1e-3 * apart, jnp.float32))
+    left = np.eye(3)[clusters] + 1e-4 * apart[:, :3]
+    return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(1 + 1e-4 * rng.normal(size=(6, 4)), jnp.float32))
+
+
+@pytest.mark.parametrize("name", ["incremental", "lazy", "lazy, folding"])
+@pytest.mark.parametrize("kind", ["offset", "clusters", "clusters of outer products"])
+def test_law_at_the_edge_of_float32(name, kind):
+    """A common offset of 10⁴ times the spread; clusters whose spread is 10⁻⁴ of their norm."""
+    rows = rows_at_the_edge(kind)
+    points = np.einsum("ni,nj->nij", *(np.asarray(a, np.float64) for a in (rows.left, rows.right)))
+    law = kmeans_plusplus_law(points.reshape(6, -1), 3)
+    assert chi_square_p(draws_of(SEEDERS[name], rows, 3, 100_000), law) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["clusters", "clusters of outer products"])
+def test_the_law_at_the_edge_has_teeth(monkeypatch, kind):
+    """With distances by matrix products alone."""
+    monkeypatch.setattr(rows_module, "_NEAR", 0.0)
+    rows = rows_at_the_edge(kind)
+    points = np.einsum("ni,nj->nij", *(np.asarray(a, np.float64) for a in (rows.left, rows.right)))
+    forget_compiled()
+    draws = draws_of(SEEDERS["lazy, folding"], rows, 3, 20_000)
+    forget_compiled()
+    assert chi_square_p(draws, kmeans_plusplus_law(points.reshape(6, -1), 3)) < 1e-4
 
 
 @pytest.mark.parametrize("slip", ["distance", "fourth_power", "origin_is_a_center", "uniform"])
@@ -282,11 +318,14 @@ def forget_compiled():
     drawer.cache_clear()
 
 
-def inexact_start(rows, norms, index):
-    return squared_distances_to_row(rows, norms, index) * (1 + 0.1 * (jnp.arange(len(norms)) % 3))
+def start_between(least, most):
+    def bounds(points, index):
+        return squared_distances_to_row(points, index) * jnp.linspace(least, most, len(points))
+
+    return bounds
 
 
-def no_pending(rows, norms, block_at, count, block, start):
+def no_pending(points, block_at, count, block, start):
     return start
 
 
@@ -297,13 +336,13 @@ least_squared_distance = rejection._least_squared_distance
     ("name", "function", "mutant"),
     [
         ("lazy, pending", "nearest_center", no_pending),
-        ("lazy, pending", "squared_distances_to_row", inexact_start),
+        ("lazy, pending", "upper_bounds_to_row", start_between(0.5, 1)),
         ("lazy, skipping", "_least_squared_distance", lambda *args: jnp.sqrt(least_squared_distance(*args))),
     ],
-    ids=["acceptance without the pending centres", "inexact bound taken for D²", "skipping without the square"],
+    ids=["acceptance without the pending centres", "a bound below D²", "skipping without the square"],
 )
 def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
-    module = lazy_module if function == "squared_distances_to_row" else rejection
+    module = lazy_module if function == "upper_bounds_to_row" else rejection
     monkeypatch.setattr(module, function, mutant)
     rows = rows_and_an_outlier() if name == "lazy, skipping" else asymmetric_rows("factored")
     law = kmeans_plusplus_law(rows.to_dense(), 4)
@@ -311,6 +350,35 @@ def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
     draws = draws_of(SEEDERS[name], rows, 4, 100_000)
     forget_compiled()
     assert chi_square_p(draws, law) < 1e-4
+
+
+def test_bounds_need_not_be_distances(monkeypatch):
+    monkeypatch.setattr(lazy_module, "upper_bounds_to_row", start_between(1, 2))
+    rows = asymmetric_rows("factored")
+    forget_compiled()
+    draws = draws_of(SEEDERS["lazy, folding"], rows, 4, 100_000)
+    forget_compiled()
+    assert chi_square_p(draws, kmeans_plusplus_law(rows.to_dense(), 4)) > 1e-4
+
+
+@pytest.mark.parametrize(("distance", "num_accepted"), [(2.0**-18, 0), (2.0**-16, 1)])
+def test_the_smallest_draw_accepts_no_row_of_negligible_distance(distance, num_accepted):
+    """Where u·U < D² decides, u = 0 would accept whatever is not 0. The least u is 2⁻³⁴, here with U = 1."""
+    points = as_points(dense_rows(jnp.array([[0.0], [distance]])))
+    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 2, 2, PENDING)
+    state = rejection.with_sums(state._replace(bound=jnp.ones(2).at[0].set(0)), jnp.ones(2, bool), PENDING)
+    proposals = rejection.Proposals(jnp.array([1, 1]), jnp.full(2, 2.0**-34))
+    state = rejection.accept(state, proposals, points[jnp.array([1, 1])], jnp.int32(2), PENDING)
+    assert int(state.num_chosen) == 1 + num_accepted
+
+
+def test_proposals_never_draw_zero(monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype=jnp.float32: jnp.zeros(shape, dtype))
+    points = as_points(asymmetric_rows("factored"))
+    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 6, 6, PENDING)
+    state = rejection.with_sums(state._replace(bound=jnp.ones(6)), jnp.ones(6, bool), PENDING)
+    with jax.disable_jit():
+        assert rejection.propose(jax.random.key(0), state, PENDING).uniforms.tolist() == [2.0**-34] * 2
 
 
 def test_blocks_of_other_norms_are_skipped():
@@ -322,7 +390,7 @@ def test_blocks_of_other_norms_are_skipped():
     num_skipped = 0
     for first, second in itertools.permutations(range(6), 2):
         bound = jnp.asarray(squared[:, first], jnp.float32)
-        center = rows[jnp.array([second])]
+        center = as_points(rows[jnp.array([second])])
         state = rejection.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING)
         for block in order.reshape(3, 2):
             extents = rejection.extent_of(rows.squared_norms[block], bound[block])
@@ -374,8 +442,8 @@ def test_potential_of_large_batches():
     """Φ after 100 picks from 20,000 rows has one distribution under both seeders."""
 
     def potential(rows, picks):
-        centers = rows[picks]
-        distances = squared_distances(rows, rows.squared_norms, as_centers(centers))
+        all_pairs = jnp.ones((len(rows), len(picks)), bool)
+        distances = squared_distances(as_points(rows), as_points(rows[picks]), all_pairs)
         return jnp.sum(jnp.min(distances, axis=1))
 
     rows = random_pool(20_000)
