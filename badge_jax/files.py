@@ -1,4 +1,4 @@
-"""Files written whole and then renamed, and where the cache lives."""
+"""Files written whole and then renamed, files checked before use, and where the cache lives."""
 
 import contextlib
 import os
@@ -36,27 +36,53 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def check_writable(path: Path) -> None:
-    """Checks that a file can be written, before the work that makes its content.
+def file_to_write(path: Path) -> Path:
+    """The file that ``path`` is to be written to, checked before the work that makes its content.
+
+    Returns:
+        The file behind a link, so that the link itself is not replaced; else ``path``, made absolute.
 
     Raises:
-        InputError: if ``path`` cannot be written, or exists and is not a regular file.
+        InputError: if it cannot be written, or exists and is not a regular file.
     """
+    target = Path(os.path.realpath(path))
     try:
-        if path.exists() and not path.is_file():
-            found = "is a folder" if path.is_dir() else "is not a regular file"
+        if target.is_symlink():  # all other links have been followed
+            raise InputError(f"{path} is a link that leads back to itself; wanted the name of a file")
+        if target.exists() and not target.is_file():
+            found = "is a folder" if target.is_dir() else "is not a regular file"
             raise InputError(f"{path} {found}; wanted the name of a file")
-        if not path.parent.is_dir():
-            raise InputError(f"{path.parent} is not a folder; wanted one that exists, to write {path.name} to")
-        with tempfile.TemporaryFile(dir=path.parent):
+        if not target.parent.is_dir():
+            raise InputError(
+                f"{target.parent} is not a folder; wanted one that exists, to write {target.name} to"
+            )
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); wanted a writable file") from None
+    return target
+
+
+def check_file(path: Path, name: str, wanted: str) -> None:
+    """Checks that a file can be read from start to end: a pipe might never answer.
+
+    Args:
+        path: of the file.
+        name: its name in messages.
+        wanted: what should be there, for messages.
+
+    Raises:
+        InputError: unless ``path`` is a regular file.
+    """
+    if not path.is_file():
+        is_there = "is a folder" if path.is_dir() else "is not a regular file"
+        found = is_there if path.exists() else "does not exist"
+        raise InputError(f"{name}: {path} {found}; wanted {wanted}")
 
 
 def cache_folder() -> Path:
-    """``$BADGE_JAX_CACHE``, else ``badge_jax`` in the user's cache folder."""
-    if "BADGE_JAX_CACHE" in os.environ:
-        return Path(os.environ["BADGE_JAX_CACHE"])
+    """``$BADGE_JAX_CACHE`` if it is set and not empty, else ``badge_jax`` in the user's cache folder."""
+    if own := os.environ.get("BADGE_JAX_CACHE"):
+        return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "badge_jax"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.errors import InputError
-from badge_jax.files import check_writable, write_whole
+from badge_jax.files import file_to_write, write_whole
 from badge_jax.selection import (
     Inputs,
     Selection,
@@ -79,8 +79,7 @@ class Select:
         )
         task = make_task(options, inputs, is_explained=self.explain)
         ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
-        out = self.out.resolve()  # the file behind a link is replaced, not the link
-        check_writable(out)
+        out = file_to_write(self.out)
         for path in (self.features, self.logits, self.probabilities, self.labeled, self.ids):
             if path is not None and path.resolve() == out:
                 raise InputError(f"--out is {path}, which is read as input; wanted another file")
@@ -123,7 +122,8 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
 def _print_forecast(task: Task, is_explained: bool) -> None:
     """Prints the size of the pool and the memory, reading and time that a selection would need."""
     expected = forecast(task, is_explained=is_explained)
-    where = "read in tiles" if task.is_streamed else "held in memory"
+    held = f", {task.held_bytes / 1e6:,.0f} MB of it held in memory" if task.held_bytes else ""
+    where = f"read in tiles{held}" if task.is_streamed else "held in memory"
     print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")
     print(
         f"peak memory: about {(expected.memory + _BASE_BYTES) / 1e6:,.0f} MB, interpreter and programs included"

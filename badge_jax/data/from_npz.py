@@ -1,13 +1,10 @@
 """The user's own data set, from an .npz file."""
 
-import zipfile
 from pathlib import Path
 
-import numpy as np
-
+from badge_jax.array_files import Archive
 from badge_jax.data.own import own_arrays
 from badge_jax.data.table import Arrays
-from badge_jax.errors import InputError
 
 
 def load(path: Path) -> Arrays:
@@ -22,15 +19,4 @@ def load(path: Path) -> Arrays:
     Raises:
         InputError: if the file cannot be read, or its arrays are not as described.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return own_arrays(str(path), file)
-    except FileNotFoundError:
-        raise InputError(f"--dataset {path} is not there; wanted an .npz file with inputs and labels") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        problem = " ".join(str(error).split())[:100]
-        raise InputError(
-            f"--dataset {path} is not readable ({problem}); wanted an .npz file with inputs and labels"
-        ) from None
+    return own_arrays(str(path), Archive(path, "--dataset"))

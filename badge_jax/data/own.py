@@ -1,6 +1,7 @@
 """A data set of the user's own: its arrays, checked."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ NAMES = {
 }
 
 
-def own_arrays(name: str, given: Mapping[str, np.ndarray]) -> Arrays:
+def own_arrays(name: str, given: Mapping[str, Any]) -> Arrays:
     """Checks the arrays ``inputs`` and ``labels``, and ``test_inputs`` and ``test_labels`` if they are there.
 
     `NAMES` lists the other names that the arrays may have. Inputs are numbers [N, ...], or uint8 images
@@ -24,7 +25,7 @@ def own_arrays(name: str, given: Mapping[str, np.ndarray]) -> Arrays:
 
     Args:
         name: how messages call the data set.
-        given: name -> array.
+        given: name -> array, or what NumPy makes one of.
 
     Returns:
         The `Arrays`; inputs are float32, or uint8 for uint8 images.

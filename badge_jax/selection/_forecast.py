@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from badge_jax.samplers.streamed import time_of_a_pass
+from badge_jax.selection.matrices import blank
 from badge_jax.selection.survey import embedding_of, streamed_rows
 from badge_jax.selection.task import Task
 from badge_jax.strategies import Spread
@@ -15,7 +16,7 @@ class Forecast(NamedTuple):
 
     Attributes:
         memory: peak memory in bytes, without the interpreter and compiled programs.
-        read: bytes read from files.
+        read: bytes read from files, unpacked.
         seconds: time, without compilation. None where no time was taken.
         num_passes: least number of passes over the pool.
     """
@@ -51,6 +52,9 @@ def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
         width, sampler = sum(matrix.shape[1] for matrix in needed), task.strategy.plan.sampler
         num_centers = len(task.labeled) if task.strategy.plan.centers else 0
         _, num_passes, num_distances = sampler.cost(task.k, n, width, num_centers)
+    # an array that can only be read whole is not read for a forecast: its shape is all that matters
+    features, outputs = (m and (blank(m) if m.why_whole else m) for m in (task.features, task.outputs))
+    task = task._replace(features=features, outputs=outputs)
     seconds = None if needed else 0.0
     if embedding_of(task) is not None:
         a_pass, a_distance = time_of_a_pass(streamed_rows(task, (np.float32(1), np.float32(1))))
@@ -58,8 +62,9 @@ def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
         num_distances += task.k * n if is_explained else 0
         seconds = num_passes * a_pass + num_distances * a_distance
     return Forecast(
-        memory=task.work_bytes + (0 if task.is_streamed else task.pool_bytes),
-        read=task.pool_bytes * (num_passes if task.is_streamed else 1),
+        memory=task.work_bytes + (task.held_bytes if task.is_streamed else task.pool_bytes),
+        read=task.pool_bytes
+        + (task.pool_bytes - task.held_bytes) * (num_passes - 1 if task.is_streamed else 0),
         seconds=seconds,
         num_passes=num_passes,
     )

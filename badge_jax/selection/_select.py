@@ -12,7 +12,7 @@ from badge_jax.errors import InputError
 from badge_jax.samplers.streamed import Watch
 from badge_jax.selection.choose import choose
 from badge_jax.selection.explain import explain
-from badge_jax.selection.matrices import in_memory, matrix_of
+from badge_jax.selection.matrices import Matrix, in_memory, matrix_of
 from badge_jax.selection.survey import survey
 from badge_jax.selection.task import Inputs, SelectOptions, Task, make_task
 from badge_jax.strategies import Strategy
@@ -94,7 +94,8 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
         is_explained: whether to explain the picks.
 
     Raises:
-        InputError: for values that are not finite, and for rows that are no probabilities.
+        InputError: for values that are not finite, for rows that are no probabilities, and for files that are
+            damaged.
 
     Example:
         >>> import numpy as np
@@ -105,9 +106,8 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
         >>> sorted(run_task(task).indices.tolist())
         [1, 2]
     """
-    if not task.is_streamed:
-        features, outputs = (m and in_memory(m) for m in (task.features, task.outputs))
-        task = task._replace(features=features, outputs=outputs)
+    features, outputs = (m and _made_ready(m, task.is_streamed) for m in (task.features, task.outputs))
+    task = task._replace(features=features, outputs=outputs)
     look = survey(task, watch)
     chosen = choose(task, look, watch)
     remarks = list(look.remarks)
@@ -118,6 +118,15 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
         )
     explanation = explain(task, look, chosen.indices, watch) if is_explained else {}
     return Selection(chosen.indices, remarks, explanation)
+
+
+def _made_ready(matrix: Matrix, is_streamed: bool) -> Matrix:
+    """The matrix in memory, unless it is to stay in its file; either way, damage to an archive is found."""
+    if not (is_streamed and matrix.is_in_place):
+        return in_memory(matrix)
+    assert matrix.stored is not None
+    matrix.stored.check()
+    return matrix
 
 
 def _as_rows(labeled: Any) -> np.ndarray:

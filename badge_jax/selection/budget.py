@@ -10,6 +10,11 @@ def pool_bytes(needed: list[Matrix]) -> int:
     return sum(matrix.num_bytes for matrix in needed)
 
 
+def held_bytes(needed: list[Matrix]) -> int:
+    """Size of those files that are held in memory under every budget, in bytes."""
+    return sum(matrix.num_bytes for matrix in needed if matrix.why_whole)
+
+
 def work_bytes(
     strategy: Strategy, k: int, n: int, needed: list[Matrix], num_labeled: int, is_explained: bool
 ) -> int:

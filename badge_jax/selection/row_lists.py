@@ -1,14 +1,16 @@
 """Lists of rows, and ids of rows, from files."""
 
 import csv
-import math
+import io
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from badge_jax.array_files import is_npy, open_npy
 from badge_jax.errors import InputError
-from badge_jax.selection.matrices import check_file, npy_layout
+from badge_jax.files import check_file
 
 
 def read_vector(path: Path, name: str) -> np.ndarray:
@@ -23,7 +25,8 @@ def read_vector(path: Path, name: str) -> np.ndarray:
         The array of a ``.npy`` file as it is stored, else [m] int64.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds anything else.
+        InputError: if the file is missing or damaged, or holds anything else. A UserWarning is given for text
+            that names no row.
 
     Example:
         >>> import tempfile
@@ -36,13 +39,14 @@ def read_vector(path: Path, name: str) -> np.ndarray:
         [7, 3]
     """
     check_file(path, name, "a .npy file or one row number a line")
-    if _is_npy(path):
-        return _small_array(path, name)
-    lines = _lines(path, name)
-    header = next(csv.reader(lines[:1]), [])
-    if is_csv := "index" in header:
-        lines = [dict(zip(header, row, strict=False)).get("index", "") for row in csv.reader(lines[1:]) if row]
-    words = [line.strip() for line in lines if line.strip() or is_csv]
+    if is_npy(path) or path.suffix == ".npy":
+        return open_npy(path, name).read()
+    text = _text(path, name)
+    words = _index_column(text, f"{name}: {path}")
+    if words is None:
+        words = [line.strip() for line in text.split("\n") if line.strip()]
+    if not words:
+        warnings.warn(f"{name}: {path} names no row, so none counts as labeled", UserWarning, stacklevel=2)
     for word in words:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
             raise InputError(f"{name}: {path} holds {word[:40]!r}; wanted one row number a line")
@@ -75,37 +79,50 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
         ['cat.png', 'dog.png']
     """
     check_file(path, name, "a .npy file or one id a line")
-    if _is_npy(path):
-        array = _small_array(path, name)
-        if array.ndim != 1 or array.dtype.kind not in "iuU":
+    if is_npy(path) or path.suffix == ".npy":
+        stored = open_npy(path, name)
+        if len(stored.shape) != 1 or stored.dtype.kind not in "iuU":
             raise InputError(
-                f"{name}: {path} holds {array.dtype} of shape {array.shape}; wanted text or integers [n]"
+                f"{name}: {path} holds {stored.dtype} of shape {stored.shape}; wanted text or integers [n]"
             )
-        ids = [str(entry) for entry in array.tolist()]
+        ids = _as_text(stored.read(), f"{name}: {path}")
     else:
-        ids = _lines(path, name)
+        ids = [line.removesuffix("\r") for line in _text(path, name).split("\n")]
+        ids = ids[:-1] if ids[-1] == "" else ids
     if len(ids) != n:
         raise InputError(f"{name}: {path} holds {len(ids)} ids for {n} rows; wanted one for each")
     return ids
 
 
-def _is_npy(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6) == np.lib.format.MAGIC_PREFIX
-
-
-def _lines(path: Path, name: str) -> list[str]:
-    """The lines of a text file, without line ends and byte order mark."""
+def _as_text(array: np.ndarray, where: str) -> list[str]:
+    """Entries as text that a file can hold; ``where`` begins the message for what cannot be."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        ids = [str(entry) for entry in array.tolist()]
+        "".join(ids).encode()
+    except ValueError as error:  # of a number that is no sign, and of half a pair of surrogates
+        raise InputError(f"{where} holds text that cannot be written ({error}); wanted Unicode text") from None
+    return ids
+
+
+def _index_column(text: str, where: str) -> list[str] | None:
+    """The column ``index`` of a CSV file; None where the first line does not name it."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(rows, [])
+        if "index" not in header:
+            return None
+        place = header.index("index")
+        return ["".join(row[place : place + 1]).strip() for row in rows if row]
+    except csv.Error as error:
+        raise InputError(
+            f"{where} is damaged at line {rows.line_num} ({error}); wanted a CSV file with a column index, or "
+            "one row number a line"
+        ) from None
+
+
+def _text(path: Path, name: str) -> str:
+    """The content of a text file, without byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def _small_array(path: Path, name: str) -> np.ndarray:
-    """The array in a ``.npy`` file, read into memory."""
-    layout = npy_layout(path, name)
-    content = path.read_bytes()[layout.offset :]
-    return np.frombuffer(content, layout.dtype, count=math.prod(layout.shape)).reshape(layout.shape)

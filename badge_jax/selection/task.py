@@ -10,7 +10,7 @@ import numpy as np
 from badge_jax import names
 from badge_jax.errors import InputError
 from badge_jax.names import CodeFile
-from badge_jax.selection.budget import pool_bytes, work_bytes
+from badge_jax.selection.budget import held_bytes, pool_bytes, work_bytes
 from badge_jax.selection.matrices import Matrix
 from badge_jax.strategies import STRATEGIES, Strategy
 
@@ -80,7 +80,9 @@ class Task(NamedTuple):
         labeled: [m] int64, row numbers.
         work_bytes: memory for the work, in bytes.
         pool_bytes: size of the inputs that are read, in bytes as stored.
-        is_streamed: whether every pass reads the inputs from their files, because they do not fit in memory.
+        held_bytes: size of those inputs whose files are held in memory under every budget.
+        is_streamed: whether every pass reads the other inputs from their files, because all together do not fit
+            in memory.
     """
 
     k: int
@@ -95,6 +97,7 @@ class Task(NamedTuple):
     labeled: np.ndarray
     work_bytes: int
     pool_bytes: int
+    held_bytes: int
     is_streamed: bool
 
 
@@ -153,9 +156,16 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
             f"strategy {name} needs the whole pool in memory, "
             f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_megabytes(budget)}"
         )
-    if work > budget:
+    held = held_bytes(needed)
+    if work + held > budget:
+        reasons = "".join(
+            f"; {m.name} is {m.why_whole}, so it is held in memory; a .npy file in C order is read in pieces"
+            for m in needed
+            if m.why_whole
+        )
         raise InputError(
-            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work)} at least"
+            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work + held)} at least"
+            f"{reasons}"
         )
     return Task(
         options.k,
@@ -170,7 +180,8 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         labeled,
         work,
         pool_bytes(needed),
-        is_streamed=work + pool_bytes(needed) > budget and not all(m.is_in_memory for m in needed),
+        held,
+        is_streamed=work + pool_bytes(needed) > budget and any(m.is_in_place for m in needed),
     )
 
 

@@ -98,7 +98,7 @@ def test_datasets(capsys):
         ([*RUN, "--seed", "0", "--seed=1"], "--seed is given 2 times; give it once"),
         ([*RUN[:4], "margin(alpha=1)", *RUN[5:]], "strategy margin has no option 'alpha' (its options: none)"),
         ([*RUN[:4], "nowhere:make", *RUN[5:]], "there is no module nowhere in the current folder"),
-        ([*RUN[:2], "own.npz", *RUN[3:]], "own.npz is not there"),
+        ([*RUN[:2], "own.npz", *RUN[3:]], "own.npz does not exist"),
         ([*RUN[:2], "openml:letter", *RUN[3:]], "wanted a number, as in openml:6"),
     ],
 )

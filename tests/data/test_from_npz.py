@@ -1,3 +1,6 @@
+import os
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -51,7 +54,7 @@ def test_images_keep_their_test_set_and_are_measured(tmp_path):
         ({"inputs": X + np.inf, "labels": Y}, "not finite"),
         ({"inputs": X, "labels": Y, "test_inputs": X}, "only half a test set"),
         ({"inputs": X, "labels": Y, "test_inputs": X[:, :2], "test_labels": Y}, "wanted rows of one kind"),
-        ({"inputs": X.astype(object), "labels": Y}, "not readable"),
+        ({"inputs": X.astype(object), "labels": Y}, "pickled Python objects, which are never loaded"),
     ],
 )
 def test_other_contents_are_refused(tmp_path, arrays, message):
@@ -62,11 +65,22 @@ def test_other_contents_are_refused(tmp_path, arrays, message):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match=r"does not exist; wanted an \.npz file"):
         load(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(InputError, match="not readable"):
+    with pytest.raises(InputError, match=r"cannot be read .*; wanted a complete \.npz file"):
         load(tmp_path / "text.npz")
+    np.savez(tmp_path / "ends.npz", inputs=X, labels=Y)
+    with zipfile.ZipFile(tmp_path / "ends.npz", "a") as archive:
+        archive.writestr("test_labels", "cat, dog")
+    with pytest.raises(InputError, match=r"test_labels in .*ends\.npz is not a \.npy file"):
+        load(tmp_path / "ends.npz")
     np.savez(tmp_path / "tiny.npz", inputs=X[:1], labels=Y[:1])
     with pytest.raises(InputError, match="has 1 class"):
         load_dataset(str(tmp_path / "tiny.npz"), seed=0)
+
+
+def test_a_pipe_does_not_make_it_wait(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match=r"is not a regular file; wanted an \.npz file"):
+        load(tmp_path / "pipe.npz")
