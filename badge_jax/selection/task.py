@@ -158,14 +158,13 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         )
     held = held_bytes(needed)
     if work + held > budget:
-        reasons = "".join(
-            f"; {m.name} is {m.why_whole}, so it is held in memory; a .npy file in C order is read in pieces"
-            for m in needed
-            if m.why_whole
+        whole = " and ".join(f"{m.name} is {m.why_whole}" for m in needed if m.why_whole)
+        reason = (
+            f"; {whole}, so it is held in memory; a .npy file in C order is read in pieces" if whole else ""
         )
         raise InputError(
             f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work + held)} at least"
-            f"{reasons}"
+            f"{reason}"
         )
     return Task(
         options.k,

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ from badge_jax.cli.select import num_bytes
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
 from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, run_task
+from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned
 
@@ -455,14 +457,73 @@ def test_sizes():
         assert num_bytes(text, "--memory") == size
 
 
+def archive_of(folder, save, **arrays):
+    save(folder / "pool.npz", **arrays)
+    return [f"--{name}={folder / 'pool.npz'}" for name in arrays]
+
+
+SAVES = pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+
+
+def budget_for(capsys, words):
+    """Just enough for the work, in bytes, as the refusal of less says."""
+    assert main([*words, "--memory=1KB"]) == 2
+    return int(re.search(r"wanted ([\d,]+) MB at least", capsys.readouterr().err)[1].replace(",", "")) * 10**6
+
+
+@SAVES
+def test_an_archive_under_a_budget(tmp_path, capsys, arrays, save):
+    """What is not compressed is read in pieces; what is, is counted before it is read. Picks are the same."""
+    logits, out, picks = np.tile(arrays["logits"], (1, 100)), tmp_path / "picks.csv", []
+    np.save(tmp_path / "pool.npy", logits)
+    save(tmp_path / "pool.npz", logits=logits)
+    words = ["select", "--k=12", "--strategy=margin", f"--out={out}"]
+    in_pieces = budget_for(capsys, [*words, f"--logits={tmp_path / 'pool.npy'}"])
+    words.append(f"--logits={tmp_path / 'pool.npz'}")
+    if is_compressed := save is np.savez_compressed:
+        assert main([*words, f"--memory={in_pieces}"]) == 2
+        error = capsys.readouterr().err
+        assert "MB at least; --logits is compressed, so it is held in memory; a .npy" in error
+        assert error.count("\n") == 1
+        assert budget_for(capsys, words) == pytest.approx(in_pieces + logits.nbytes, abs=1e6)
+    for budget in (in_pieces + (logits.nbytes if is_compressed else 0), 10**9):
+        assert main([*words, f"--memory={budget}", "--dry-run"]) == 0
+        where = "held in memory" if is_compressed or budget == 10**9 else "read in tiles"
+        assert f"pool: 3,000 rows, 6 MB, {where}\n" in capsys.readouterr().out
+        assert main([*words, f"--memory={budget}"]) == 0
+        picks.append(out.read_text())
+    assert picks[0] == picks[1]
+
+
+@SAVES
+def test_a_forecast_reads_no_archive_whole(tmp_path, capsys, monkeypatch, arrays, save):
+    """Damage is not seen by a forecast, nor where the budget is refused; the selection itself finds it."""
+    for module in (streamed, survey_module, budget_module):
+        monkeypatch.setattr(module, "tile_size", lambda n, width: 100)
+    save(tmp_path / "pool.npz", **arrays)
+    content, out = bytearray((tmp_path / "pool.npz").read_bytes()), tmp_path / "picks.csv"
+    content[len(content) // 2] ^= 1
+    (tmp_path / "pool.npz").write_bytes(content)
+    words = ["select", "--k=12", *(f"--{name}={tmp_path / 'pool.npz'}" for name in arrays), f"--out={out}"]
+    budgets = (budget_for(capsys, words), 10**9)
+    for budget in budgets:
+        assert main([*words, f"--memory={budget}", "--dry-run"]) == 0
+        assert main([*words, f"--memory={budget}"]) == 2
+        assert "wanted a complete .npz file" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.slow
-def test_a_large_pool_stays_within_its_budget(tmp_path):
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_large_pool_stays_within_its_budget(tmp_path, kind):
     """400 MB of float16 on disk under a budget of 150 MB; the same picks as in memory."""
     rng = np.random.default_rng(0)
     for name, width in (("features", 480), ("logits", 20)):
         array = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float16, (400_000, width))
         for start in range(0, len(array), 50_000):
             array[start : start + 50_000] = np.maximum(rng.standard_normal((50_000, width)), -1)
+        if kind == "npz":
+            np.savez(tmp_path / f"{name}.npz", array)
         del array
     script = (
         "import re, sys; from badge_jax.cli import main; code = main(sys.argv[1:]); "
@@ -471,7 +532,7 @@ def test_a_large_pool_stays_within_its_budget(tmp_path):
     picks = []
     for budget in ("150MB", "4GB"):
         out = tmp_path / f"{budget}.csv"
-        arguments = [f"--{name}={tmp_path / name}.npy" for name in ("features", "logits")]
+        arguments = [f"--{name}={tmp_path / name}.{kind}" for name in ("features", "logits")]
         arguments += ["--k", "500", "--memory", budget, "--out", str(out)]
         done = subprocess.run(
             [sys.executable, "-c", script, "select", *arguments],
