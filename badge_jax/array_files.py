@@ -7,6 +7,7 @@ import ast
 import contextlib
 import errno
 import math
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -174,12 +175,18 @@ class StoredArray:
         return "in Fortran order" if self.is_fortran else None
 
     def read(self) -> np.ndarray:
-        """The array in memory, as stored. Raises InputError for a member of an archive that is damaged."""
+        """The array in memory, as stored.
+
+        Raises:
+            InputError: for a member of an archive that is damaged, and for text that is not Unicode.
+        """
         content = np.empty(self.num_bytes, np.uint8)
         with self._entries() as file:
             _fill(file, content, self.name)
             if self.member is not None:
                 _read_to_end(file)
+        if self.dtype.kind == "U":
+            self._check_text(content.view(np.uint32))
         return content.view(self.dtype).reshape(self.shape, order="F" if self.is_fortran else "C")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -222,6 +229,15 @@ class StoredArray:
             with _archive(self.path, self.name) as archive, archive.open(self.member) as member:
                 member.read(self.header_size)
                 yield member
+
+    def _check_text(self, codes: np.ndarray) -> None:
+        """Raises InputError for numbers of no sign, and for halves of pairs, which cannot be written."""
+        codes = codes if self.dtype.isnative else codes.byteswap()
+        is_sign = (codes < 0xD800) | ((codes > 0xDFFF) & (codes <= sys.maxunicode))
+        if not is_sign.all():
+            raise InputError(
+                f"{self.name}: {self.path} holds text that is not Unicode; wanted what can be written"
+            )
 
     def _check_length(self, size: int) -> None:
         """Raises InputError unless ``size`` bytes, of the header and the entries, are enough."""

@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     (("errors", "_version"), "errors of one line"),
     (("files", "rows", "pool", "names", "paper"), "shared basics"),
-    (("array_files", "compiled"), "arrays in files; compilation cache"),
+    (("array_files", "compiled", "devices"), "arrays in files; compilation cache; devices"),
     (("embeddings", "samplers", "models"), "last-layer gradients; choose k of n rows; networks"),
     (("strategies", "training", "data"), "what to label next; the training loop; data sets by name"),
     (("learner", "selection"), "fit, ask, tell; the next batch from files"),

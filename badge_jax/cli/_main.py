@@ -17,6 +17,7 @@ import jax
 import tyro
 
 from badge_jax.cli.datasets import Datasets
+from badge_jax.cli.numbers import OPTION_TYPES
 from badge_jax.cli.report import Report
 from badge_jax.cli.select import Select
 from badge_jax.cli.strategies import Strategies
@@ -62,12 +63,16 @@ def execute(work: Callable[[], Any], program: str = "badge-jax") -> int:
         The exit code: 0, 1 for trouble with the machine, 2 for wrong usage or input.
     """
 
+    def report(message: str) -> None:
+        text = " ".join(message.splitlines())  # a file's name may hold line ends
+        print(f"{program}: {text}", file=sys.stderr, flush=True)
+
     def fail(message: str, code: int) -> int:
-        print(f"{program}: {message}", file=sys.stderr, flush=True)
+        report(message)
         return code
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"{program}: warning: {message}", file=sys.stderr, flush=True)
+        report(f"warning: {message}")
 
     try:
         with warnings.catch_warnings():
@@ -145,7 +150,8 @@ def _parse(args: Sequence[str]) -> _Command:
         for name, kind in commands.items()
     ]
     command: Any = functools.reduce(operator.or_, kinds)
-    return tyro.cli(command, args=args, prog="badge-jax", description="Batch active learning in JAX.")
+    description = "Batch active learning in JAX."
+    return tyro.cli(command, args=args, prog="badge-jax", description=description, registry=OPTION_TYPES)
 
 
 def _training_command(name: str, called: str) -> type:

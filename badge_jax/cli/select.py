@@ -3,14 +3,16 @@
 import csv
 import io
 import re
-import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from badge_jax.cli.numbers import num_bytes
 from badge_jax.compiled import keep_compiled_programs
+from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
 from badge_jax.selection import (
@@ -61,8 +63,14 @@ class Select:
     """Print the memory, reading and time that the selection would need, and choose nothing."""
 
     def execute(self) -> None:
-        """Writes the picks. Raises InputError for wrong options or files."""
+        """Writes the picks.
+
+        Raises:
+            InputError: for wrong options or files.
+            EnvironmentFailure: if JAX finds no device.
+        """
         keep_compiled_programs()
+        find_devices()
         options = SelectOptions(
             self.k,
             self.strategy,
@@ -94,8 +102,8 @@ class Select:
                 bar.update(0)
 
             selection = run_task(task, watch, is_explained=self.explain)
-        for remark in selection.remarks:
-            print(f"badge-jax: warning: {remark}", file=sys.stderr)
+        for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
+            warnings.warn(remark, UserWarning, stacklevel=2)
         write_whole(out, _picks_csv(selection, ids).encode())
 
 
@@ -113,10 +121,25 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
             "" if is_float and np.isnan(value) else f"{value:.6g}" if is_float else value for value in values
         ]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    text.write(",".join(columns) + "\n")
+    # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line
+    has_return = any("\r" in id for id in columns.get("id", ()))
+    csv.writer(
+        text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    ).writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
+
+
+def _formula_remarks(selection: Selection, ids: list[str] | None) -> list[str]:
+    """A remark on picked ids that a spreadsheet would run. They are written as they are, to be found again."""
+    picked = [] if ids is None else [ids[index] for index in selection.indices]
+    formulas = [id for id in picked if id[:1] in ("=", "+", "-", "@") and not re.fullmatch(r"[+-][0-9.]+", id)]
+    if not formulas:
+        return []
+    return [
+        f"--ids: {len(formulas)} of the ids picked begin with =, +, - or @, such as {formulas[0][:40]!r}; a "
+        "spreadsheet takes them as formulas, so import the column id as text"
+    ]
 
 
 def _print_forecast(task: Task, is_explained: bool) -> None:
@@ -132,28 +155,3 @@ def _print_forecast(task: Task, is_explained: bool) -> None:
     known = expected.seconds is not None
     seconds = f"about {expected.seconds:,.1f} s" if known else "one reading of the pool"
     print(f"time: {seconds}, and a few more seconds for start and compilation")
-
-
-def num_bytes(text: str, name: str) -> int:
-    """The number of bytes that a size such as 4GB or 1.5GiB stands for.
-
-    Args:
-        text: a number with an optional unit; kB, MB, GB, TB are powers of 1000, KiB and so on of 1024.
-        name: the option, for messages.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        InputError: for any other text.
-
-    Example:
-        >>> from badge_jax.cli.select import num_bytes
-        >>> num_bytes("1.5GiB", "--memory")
-        1610612736
-    """
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?i?)b?", text.strip().lower())
-    if not match or match[2] == "i":
-        raise InputError(f"{name} is {text!r}; wanted a size such as 4GB, 500MB or 1.5GiB")
-    exponent = " kmgt".index(match[2][:1] or " ")
-    return int(float(match[1]) * (1024 if match[2].endswith("i") else 1000) ** exponent)

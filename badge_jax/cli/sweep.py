@@ -118,6 +118,6 @@ def shard_of(text: str) -> tuple[int, int]:
         InputError: for other text.
     """
     part, _, parts = text.partition("/")
-    if not (part.isascii() and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+    if not (text.isascii() and part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         raise InputError(f"--shard is {text!r}; wanted i/n with i from 0 to n − 1, such as 0/8")
     return int(part), int(parts)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from badge_jax.cli import main
@@ -134,6 +135,21 @@ def test_no_device_is_one_line(tmp_path):
     assert done.returncode == 1
     assert "JAX finds no device" in one_line(done.stderr)
     assert not (tmp_path / "run").exists()
+
+
+def test_no_device_is_one_line_of_select_too(tmp_path):
+    np.save(tmp_path / "logits.npy", np.zeros((9, 3), np.float32))
+    args = ("--k", 2, "--strategy", "margin", "--logits", tmp_path / "logits.npy", "--out", tmp_path / "o.csv")
+    done = command("select", *args, JAX_PLATFORMS="nonsense")
+    assert done.returncode == 1
+    assert "JAX finds no device" in one_line(done.stderr)
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_name_with_a_line_end_is_one_line(tmp_path, capsys):
+    words = ["select", "--k=2", "--strategy=margin", f"--logits={tmp_path}/a\nb.npy", f"--out={tmp_path}/o.csv"]
+    assert main(words) == 2
+    assert "a b.npy does not exist" in one_line(capsys.readouterr().err)
 
 
 def test_double_precision_by_default_changes_no_dtype(tmp_path):

@@ -54,6 +54,10 @@ def test_images_keep_their_test_set_and_are_measured(tmp_path):
         ({"inputs": X + np.inf, "labels": Y}, "not finite"),
         ({"inputs": X, "labels": Y, "test_inputs": X}, "only half a test set"),
         ({"inputs": X, "labels": Y, "test_inputs": X[:, :2], "test_labels": Y}, "wanted rows of one kind"),
+        (
+            {"inputs": X, "labels": (Y + 0x110000).astype(np.uint32).view("<U1")},
+            "holds text that is not Unicode",
+        ),
         ({"inputs": X.astype(object), "labels": Y}, "pickled Python objects, which are never loaded"),
     ],
 )

@@ -160,6 +160,45 @@ def test_row_numbers(tmp_path):
         read_vector(tmp_path / "none", "x")
 
 
+def test_a_file_that_the_disk_had_no_room_for(tmp_path):
+    """Nothing is left of an array: that is no empty list of rows."""
+    (tmp_path / "rows.npy").write_bytes(b"")
+    with pytest.raises(InputError, match=r"rows\.npy is not a \.npy file"):
+        read_vector(tmp_path / "rows.npy", "x")
+    with pytest.raises(InputError, match=r"rows\.npy is not a \.npy file"):
+        read_ids(tmp_path / "rows.npy", "x", 0)
+    assert read_vector(saved(tmp_path, np.zeros(0, np.int64)), "x").tolist() == []
+    for text in ("", "rank,index\n", "\n\n"):
+        (tmp_path / "rows.txt").write_text(text)
+        with pytest.warns(UserWarning, match=r"rows\.txt names no row, so none counts as labeled"):
+            assert read_vector(tmp_path / "rows.txt", "x").tolist() == []
+
+
+def test_csv_files_that_are_damaged(tmp_path):
+    path = tmp_path / "picks.csv"
+    for text, message in (
+        ('rank,index,id\n0,41,"a, b\n1,7,c\n', r"damaged at line 3 \(unexpected end of data\)"),
+        ('"index\n41\n', r"damaged at line 2 \(unexpected end of data\)"),
+        (f"index,id\n41,{'a' * 131_073}\n", r"damaged at line 2 \(field larger than field limit"),
+        ("7" * 131_073, r"damaged at line 1 \(field larger than field limit"),
+        ('index,id\n41,"a"b\n', "damaged at line 2"),
+        ("rank,index\n0,41\n1\n", "holds ''; wanted one row number a line"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_vector(path, "x")
+    path.write_text('index,id\r\n41,"a\r\nb"\r\n7,c\r\n', newline="")
+    assert read_vector(path, "x").tolist() == [41, 7], "an id may hold a line end"
+
+
+def test_ids_that_cannot_be_written(tmp_path):
+    surrogate = np.array(["a", "\ud800"])
+    beyond = np.array([97, 0x110000], np.uint32).view("<U1")
+    for array in (surrogate, beyond, surrogate.astype(">U1")):
+        with pytest.raises(InputError, match=r"x\.npy holds text that is not Unicode"):
+            read_ids(saved(tmp_path, array), "x", 2)
+
+
 def test_ids(tmp_path):
     (tmp_path / "ids.txt").write_text("a\n\n b\u2028c\n")
     assert read_ids(tmp_path / "ids.txt", "x", 3) == ["a", "", " b\u2028c"], "a blank line is a row's id"

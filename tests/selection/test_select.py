@@ -16,10 +16,9 @@ from pools import pool_arrays
 
 from badge_jax import STRATEGIES, Pool, Strategy, dense_rows, select
 from badge_jax.cli import main
-from badge_jax.cli.select import num_bytes
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
-from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, run_task
+from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, read_vector, run_task
 from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned
@@ -327,6 +326,46 @@ def test_command_line(folder, tmp_path, capsys, arrays):
     assert [row["id"] for row in rows_of(out)] == [f"photo {index}, left" for index in expected]
 
 
+def test_ids_come_back_as_they_were(folder, tmp_path, capsys):
+    """Whatever they hold, the CSV gives them back, and serves as --labeled."""
+    odd = [
+        "=1+2",
+        "+49 30",
+        "-x",
+        "@me",
+        '"quoted"',
+        "a,b",
+        "two\nlines",
+        "old\rend",
+        "\r\n",
+        "",
+        " ",
+        "−5",
+        "\0",
+    ]
+    ids = [odd[i % len(odd)] + str(i // len(odd)) for i in range(N)]
+    out, words = tmp_path / "picks.csv", ["--k=60", "--strategy=random"]
+    np.save(tmp_path / "ids.npy", ids)
+    assert main(command_line(folder, out, f"--ids={tmp_path / 'ids.npy'}", *words)) == 0
+    error = capsys.readouterr().err
+    rows = rows_of(out)
+    assert [row["id"] for row in rows] == [ids[int(row["index"])] for row in rows]
+    count = sum(row["id"][0] in "=+-@" for row in rows)
+    assert f"warning: --ids: {count} of the ids picked begin with =, +, - or @, such as '" in error
+    assert error.count("\n") == 1
+    assert read_vector(out, "labeled").tolist() == [int(row["index"]) for row in rows]
+    np.save(tmp_path / "ids.npy", -np.arange(N))
+    assert main(command_line(folder, out, f"--ids={tmp_path / 'ids.npy'}", *words)) == 0
+    assert capsys.readouterr().err == "", "a number is no formula"
+
+
+def test_ids_are_checked_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("badge_jax.cli.select.run_task", None)
+    np.save(tmp_path / "ids.npy", np.array(["\ud800"] * N))
+    assert main(command_line(folder, tmp_path / "picks.csv", f"--ids={tmp_path / 'ids.npy'}")) == 2
+    assert "holds text that is not Unicode" in capsys.readouterr().err
+
+
 def test_the_output_is_no_input_and_no_device(folder, tmp_path, capsys):
     mine = tmp_path / "mine.npy"
     mine.write_bytes((folder / "features.npy").read_bytes())
@@ -340,6 +379,9 @@ def test_the_output_is_no_input_and_no_device(folder, tmp_path, capsys):
     assert main(command_line(folder, tmp_path / "link.csv")) == 0
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "target.csv").read_text().startswith("rank,index")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    assert main(command_line(folder, tmp_path / "loop.csv")) == 2
+    assert "is a link that leads back to itself" in capsys.readouterr().err
     assert main(command_line(folder, tmp_path / ("x" * 300))) == 2
     assert "File name too long" in capsys.readouterr().err
 
@@ -449,17 +491,6 @@ def test_a_folder_that_cannot_be_written(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     assert main(command_line(folder, tmp_path / "picks.csv")) == 2
     assert "cannot be written (Permission denied)" in capsys.readouterr().err
-
-
-def test_sizes():
-    sizes = {"4GB": 4e9, "500 mb": 5e8, "1.5GiB": 1.5 * 2**30, "77": 77, "2k": 2000}
-    for text, size in sizes.items():
-        assert num_bytes(text, "--memory") == size
-
-
-def archive_of(folder, save, **arrays):
-    save(folder / "pool.npz", **arrays)
-    return [f"--{name}={folder / 'pool.npz'}" for name in arrays]
 
 
 SAVES = pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
