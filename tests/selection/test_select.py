@@ -18,7 +18,7 @@ from badge_jax import STRATEGIES, Pool, Strategy, dense_rows, select
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
-from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, read_vector, run_task
+from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_vector, run_task
 from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned
@@ -410,6 +410,36 @@ def test_explanation(folder, tmp_path, arrays):
         assert int(row["represents"]) == (nearest == t).sum()
         if t:
             assert float(row["squared_distance"]) == pytest.approx(squared[pick, :t].min(), rel=1e-4)
+
+
+def check_explanations(strategy, sizes):
+    """Pools of few rows, fewer than are computed at once: each row is counted for its nearest pick."""
+    arrays = pool_arrays(max(sizes), 3, 4)
+    for n in sizes:
+        part = {name: array[:n] for name, array in arrays.items()}
+        options = SelectOptions(min(n, 5), strategy)
+        inputs = Inputs(**{name: matrix_of(array, name) for name, array in part.items()})
+        task = make_task(options, inputs, is_explained=True)
+        indices, remarks, columns = run_task(task, is_explained=True)
+        plain = run_task(make_task(options, inputs))
+        assert indices.tolist() == plain.indices.tolist(), n
+        assert remarks == [], n
+        assert len({*indices.tolist()}) == min(n, 5), n
+        points = part["features"] if strategy == "coreset" else badge_embedding(**part)
+        squared = ((points[:, None] - points[None, indices]) ** 2).sum(-1)
+        nearest = np.bincount(squared.argmin(1), minlength=len(indices))
+        assert columns["represents"].tolist() == nearest.tolist(), n
+        assert {len(column) for column in columns.values()} == {len(indices)}, n
+
+
+def test_explanations_of_small_pools():
+    check_explanations("coreset", (1, 63, 64, 65))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", SELECTABLE)
+def test_explanations_of_pools_of_every_size(strategy):
+    check_explanations(strategy, range(1, 131))
 
 
 def test_explanation_of_confident_rows(folder, tmp_path):
