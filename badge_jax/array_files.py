@@ -257,9 +257,11 @@ def _read_header(file: IO[bytes], where: str) -> _Header:
         text = file.read(length) if length <= _LONGEST_HEADER else b""
         if len(text) != length or version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError("its header is cut off or has an unknown version")
-        fields = ast.literal_eval(text.decode("latin1" if version < (3, 0) else "utf-8").strip())
+        fields = ast.literal_eval(text.decode("latin1" if version < (3, 0) else "utf-8"))
         dtype = np.lib.format.descr_to_dtype(fields["descr"])
         shape, is_fortran = fields["shape"], fields["fortran_order"]
+        if len(fields) != 3:
+            raise ValueError(f"its header holds {', '.join(map(str, fields))}")
         if not (isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)):
             raise ValueError(f"its shape is {shape!r}")
         largest = math.prod(max(1, size) for size in shape) * dtype.itemsize

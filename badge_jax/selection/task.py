@@ -229,7 +229,9 @@ def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
         if labeled.shape != (n,):
             raise InputError(f"labeled is a mask of shape {labeled.shape}; wanted ({n},)")
         return np.flatnonzero(labeled)
-    if labeled.ndim != 1 or (labeled.dtype.kind not in "iu" and labeled.size):
+    if labeled.shape == (0,):  # of any type: an empty list has none
+        return np.zeros(0, np.int64)
+    if labeled.ndim != 1 or labeled.dtype.kind not in "iu":
         raise InputError(
             f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
         )

@@ -224,6 +224,11 @@ def test_what_looks_wrong_is_warned_of(arrays):
             select(5, **needs(strategy, few), strategy=strategy)
 
 
+@pytest.mark.parametrize("empty", [[], np.zeros(0, "U1"), np.zeros(0, int)], ids=repr)
+def test_no_row_is_labeled(arrays, empty):
+    assert len(select(5, logits=arrays["logits"], strategy="margin", labeled=empty)) == 5
+
+
 BAD = [
     ({"k": 0}, "k is 0; wanted a whole number"),
     ({"k": N}, "k = 3000, but 2700 of 3000 rows are left"),
