@@ -83,7 +83,7 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
         "report.html": report_page(runs, curves, comparisons, strategies, overall, of_settings),
     }
     for name, text in texts.items():
-        write_whole(out / name, text.encode())
+        write_whole(out / name, text.encode("utf-8", "backslashreplace"))  # a file's name may be no text
     pictures = [*overall.values(), *of_settings.values()]
     if has_earlier_report:
         _remove_stale(out, pictures)

@@ -281,8 +281,9 @@ def _save(figure: "Figure", stem: Path) -> tuple[Path, Path]:
 
 
 def _literal(text: str) -> str:
-    """The text as it is: without the backslashes, matplotlib reads what is between two ``$`` as mathematics."""
-    return text.replace("$", r"\$")
+    """The text as it is. Without the backslashes, matplotlib reads what is between two ``$`` as mathematics;
+    and it cannot draw a lone surrogate, which stands for a byte of a file's name that is no text."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
 def _title(text: str) -> str:

@@ -1,5 +1,6 @@
 """From run directories to runs and rounds in memory. Reads nothing but config.json and rounds.jsonl."""
 
+import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from badge_jax import paper
 from badge_jax.errors import InputError
 from badge_jax.runs.directory import MAY_DIFFER, read_config, read_rounds
+from badge_jax.runs.fields import code_checksum
 from badge_jax.runs.setting import Setting, setting_of
 
 Directories = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -36,6 +38,8 @@ class Run(NamedTuple):
 def read_runs(directories: Directories) -> list[Run]:
     """Reads every run with at least one finished round, and checks that runs of one setting are comparable.
 
+    A run that is damaged or cannot be read is left out, with a warning that names it.
+
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
 
@@ -43,8 +47,8 @@ def read_runs(directories: Directories) -> list[Run]:
         The runs, in the order of their paths.
 
     Raises:
-        InputError: If a path is not a folder or no run is found; if two runs of one setting differ in an option
-            that both record; if two runs agree in setting, strategy and seed.
+        InputError: If a path is not a folder or no run can be read; if two runs of one setting differ in an
+            option that both record; if two runs agree in setting, strategy and seed.
 
     Example:
         >>> import json, tempfile
@@ -68,7 +72,8 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
     Each dict holds the options of the run (every scalar in config.json), the fields of the round, and
     ``directory``, the run's folder. ``indices`` are the rows queried for the round, as numbers in the pool that
     the seed shuffled; ``source_rows`` are the same rows as numbers in the source data set. Runs of format 0.1
-    have no ``source_rows``. Runs need not be comparable: any set of runs can be loaded.
+    have no ``source_rows``. Runs need not be comparable: any set of runs can be loaded. A run that is
+    damaged or cannot be read is left out, with a warning that names it.
 
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
@@ -77,7 +82,7 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
         One dict a round: runs in the order of their paths, rounds in order.
 
     Raises:
-        InputError: If a path is not a folder or no run with a finished round is found.
+        InputError: If a path is not a folder or no run with a finished round can be read.
 
     Example:
         >>> import json, tempfile
@@ -103,24 +108,44 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
 
 
 def _find_runs(directories: Directories) -> dict[Path, Run]:
-    """Run directory → run, for every run with a finished round. Raises InputError if there is none."""
+    """Run directory → run, for every run with a finished round.
+
+    Warns of each run that cannot be read. Raises InputError if nothing can.
+    """
     if isinstance(directories, (str, os.PathLike)):
         directories = [directories]
     folders = [Path(directory) for directory in directories]
-    runs, seen = {}, set()
+    runs, problems = {}, {}
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give run directories, or folders of them")
-        for path in sorted(file.parent for file in folder.rglob("config.json")):
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
-                run = Run(read_config(path), read_rounds(path))
-                if run.rounds:
-                    runs[path] = run
-    if not runs:
+        found = {file.parent for name in ("config.json", "rounds.jsonl") for file in folder.rglob(name)}
+        for path in sorted(found):
+            try:
+                runs[path.resolve()] = path, _read_run(path)
+            except InputError as error:
+                problems[path.resolve()] = str(error)
+    read = {path: run for path, run in runs.values() if run.rounds}
+    if not read:
         where = ", ".join(map(str, folders)) or "an empty list of folders"
-        raise InputError(f"no run with a finished round in {where}; `badge-jax run` makes one")
-    return runs
+        none = f"no run with a finished round in {where}"
+        if problems:
+            first, more = next(iter(problems.values())), len(problems) - 1
+            raise InputError(f"{none}: {first}" + (f" (and {more} more that cannot be read)" if more else ""))
+        raise InputError(f"{none}; `badge-jax run` makes one")
+    for problem in problems.values():
+        warnings.warn(f"left out: {problem}", UserWarning, stacklevel=3)
+    return read
+
+
+def _read_run(path: Path) -> Run:
+    """The run in a directory. Raises InputError where it cannot be read."""
+    try:
+        return Run(read_config(path), read_rounds(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} holds rounds.jsonl but no config.json; remove the folder") from None
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read ({error.strerror})") from None
 
 
 def _check_repeats(runs: Mapping[Path, Run]) -> None:
@@ -140,7 +165,7 @@ def _check_repeats(runs: Mapping[Path, Run]) -> None:
         for option in sorted(configs[path].keys() - _NOT_COMPARED):
             other = first_with.setdefault((setting, option), path)
             ours, theirs = configs[path][option], configs[other][option]
-            if ours != theirs:
+            if _differ(ours, theirs):
                 raise InputError(
                     f"{path} and {other} are both {name} but have {option} = {ours!r} and {theirs!r}; "
                     "report them separately"
@@ -150,13 +175,13 @@ def _check_repeats(runs: Mapping[Path, Run]) -> None:
                 continue
             other = first_of_strategy.setdefault((setting, strategy, option), path)
             ours, theirs = run.config[option], runs[other].config[option]
-            if ours != theirs:
+            if _differ(ours, theirs):
                 raise InputError(
                     f"{path} and {other} are both {name}/{strategy} but have {option} = {ours!r} and "
                     f"{theirs!r}; report them separately"
                 )
         other = first_of_strategy.setdefault((setting, strategy, "code"), path)
-        if _code_checksum(run) != _code_checksum(runs[other]):
+        if code_checksum(run.config, "strategy") != code_checksum(runs[other].config, "strategy"):
             warnings.warn(f"{path} and {other} ran different versions of {strategy}", UserWarning, stacklevel=2)
         other = first_of.setdefault((setting, strategy, seed), path)
         if other != path:
@@ -165,7 +190,6 @@ def _check_repeats(runs: Mapping[Path, Run]) -> None:
             )
 
 
-def _code_checksum(run: Run) -> int | None:
-    """Checksum of the user's file behind the strategy; None for the package's own."""
-    code = run.config.get("code", {})
-    return code.get("strategy", {}).get("crc32") if isinstance(code, dict) else None
+def _differ(ours: Any, theirs: Any) -> bool:
+    """Whether two values of an option differ; NaN is NaN."""
+    return ours != theirs and json.dumps(ours) != json.dumps(theirs)

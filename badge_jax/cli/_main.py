@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import io
 import operator
 import os
 import sys
@@ -11,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol, TextIO
 
 import jax
 import tyro
@@ -74,6 +75,7 @@ def execute(work: Callable[[], Any], program: str = "badge-jax") -> int:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         report(f"warning: {message}")
 
+    _write_any_text(sys.stdout, sys.stderr)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
@@ -90,6 +92,13 @@ def execute(work: Callable[[], Any], program: str = "badge-jax") -> int:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         return fail(f"out of memory or device failure: {str(error).partition(chr(10))[0]}", 1)
     return 0
+
+
+def _write_any_text(*streams: TextIO) -> None:
+    """Lets streams write what their encoding lacks as escapes, such as ``\\xd7``, instead of failing."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_interruptibly(work: Callable[[], int], message: str) -> NoReturn:

@@ -12,6 +12,8 @@ from badge_jax.compiled import keep_compiled_programs
 from badge_jax.data import load_dataset
 from badge_jax.errors import InputError
 from badge_jax.runs import RunOptions, from_config, run
+from badge_jax.runs.directory import parse_config
+from badge_jax.runs.fields import code_checksum
 from badge_jax.runs.options import resolve, to_config
 
 
@@ -45,31 +47,38 @@ class Run(RunOptions):
 def defaults_of(path: Path) -> Run:
     """`Run` with the options of a run's config.json, and no ``out``.
 
+    A file that was changed since it was written is warned of, and believed: it may have been edited on purpose.
+
     Raises:
         InputError: for a file that cannot be read or is of another format.
     """
     path = path / "config.json" if path.is_dir() else path
     try:
-        config = json.loads(path.read_bytes())
+        config, is_as_written = parse_config(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"--config {path} does not exist; wanted the config.json of a run") from None
     except (OSError, ValueError) as error:
         raise InputError(f"--config {path} cannot be read ({error}); wanted the config.json of a run") from None
-    if not isinstance(config, dict):
-        raise InputError(f"--config {path} is not the config.json of a run")
     options = from_config(config, path)
+    if is_as_written is False:
+        warnings.warn(
+            f"{path} was edited, or damaged, since it was written (its checksum is of another content); its "
+            "options are taken as they are",
+            UserWarning,
+            stacklevel=2,
+        )
     _check_unchanged(config, options)
     return Run(**vars(options), out=tyro.MISSING, config=path)
 
 
 def _check_unchanged(config: dict, options: RunOptions) -> None:
     """Warns of the user's files that have changed since, and refuses data that have: that is no repeat."""
-    now, before = to_config(resolve(options)), config.get("code", {})
+    now = to_config(resolve(options))
     for name in ("strategy_options", "model_options"):
         if json.dumps(now[name]) != json.dumps(config.get(name)):
             raise InputError(f"{name} are now {now[name]}, and were {config.get(name)} in the run to repeat")
     for what, code in now["code"].items():
-        if code["crc32"] != before.get(what, {}).get("crc32"):
+        if code["crc32"] != code_checksum(config, what):
             warnings.warn(
                 f"{code['file']} has changed since the run to repeat was made", UserWarning, stacklevel=2
             )

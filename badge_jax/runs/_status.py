@@ -30,7 +30,7 @@ class RunStatus(NamedTuple):
         num_done: rounds finished.
         seconds: of fits and queries so far, compilation aside.
         state: "done", "running", "failed" or "missing".
-        error: last line of its error.txt, where it failed.
+        error: where it failed, the last line of its error.txt, or what is wrong with its files.
     """
 
     directory: Path
@@ -128,14 +128,17 @@ def _options_of(config: dict) -> RunOptions:
 
 def _status_of(job: Job, now: float) -> RunStatus:
     """The status of one run; ``now`` by the clock of the folder."""
-    options, rounds = job.options, []
-    with contextlib.suppress(InputError, OSError):
+    options, rounds, error = job.options, [], ""
+    try:
         rounds = read_rounds(job.directory)
-    error = ""
+    except (InputError, OSError) as problem:
+        error = str(problem)
     if len(rounds) > options.rounds:
         state = "done"
     elif job.directory.is_dir() and is_claimed(job.directory, now):
         state = "running"
+    elif error:
+        state = "failed"
     else:
         state = "missing"
         with contextlib.suppress(OSError):

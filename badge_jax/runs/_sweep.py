@@ -30,8 +30,9 @@ from badge_jax.files import write_whole
 from badge_jax.runs._run import run
 from badge_jax.runs.claims import claimed, now_at, remove_dead_claims
 from badge_jax.runs.directory import check_config, read_config, read_rounds
+from badge_jax.runs.fields import FORMAT
 from badge_jax.runs.grid import folder_of
-from badge_jax.runs.options import FORMAT, RunOptions, from_config, resolve, to_config
+from badge_jax.runs.options import RunOptions, from_config, resolve, to_config
 
 RECORDS = ".sweeps"  # folder of the lists of runs that were asked for
 _LOOK_AGAIN_AFTER = 15.0  # seconds at most, while others are at the runs that are left
@@ -135,10 +136,10 @@ def recorded_runs(out: Path) -> list[RunOptions]:
     left out."""
     found: dict[Path, RunOptions] = {}
     for path in sorted((out / RECORDS).glob("*.json")):
-        entries = []
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        entries = None
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             entries = json.loads(path.read_text("utf-8"))["runs"]
-        for values in entries:
+        for values in entries if isinstance(entries, list) else []:
             with contextlib.suppress(ValueError, TypeError):
                 options = from_config({**values, "format": FORMAT}, path)
                 folder = folder_of(options)

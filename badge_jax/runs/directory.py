@@ -1,21 +1,22 @@
 """A run's directory: its configuration, its finished rounds, and what it takes to resume after a crash.
 
-- ``config.json``: all options, and the environment.
+- ``config.json``: all options, the environment, and a checksum of these.
 - ``rounds.jsonl``: one object a finished round, each with a checksum of itself.
-- ``state.npz``: the last batch and the strategy's state after it.
+- ``state.npz``: the last batch and the strategy's state after it, with a checksum.
 - ``.lock``: locked while a process works here.
 
 Every file is written whole and then renamed, so a process killed at any moment leaves a directory from which
 the run resumes. With line t written, state.npz holds either the batch for round t + 1, or that of round t and
-the query is made again.
+the query is made again. What was changed since it was written is refused, see `fields`.
 """
 
 import contextlib
 import fcntl
 import io
 import json
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +24,19 @@ import numpy as np
 
 from badge_jax.errors import DirectoryInUse, InputError
 from badge_jax.files import write_whole
+from badge_jax.runs.fields import (
+    REMEDY,
+    check_config_fields,
+    check_lines,
+    code_checksum,
+    config_checksum,
+    has_checksum,
+    identity_of,
+    line_checksum,
+    parse_object,
+)
 
-MAY_DIFFER = ("rounds", "rounds_at_start", "horizon", "environment", "missing_classes", "code")
-# what a report reads, and what only resuming a run needs
-_CONFIG_FIELDS = {"dataset": str, "model": str, "strategy": str, "batch_size": int, "seed": int}
-_ROUND_FIELDS = {"round": int, "num_labeled": int, "test_accuracy": float}
-_MORE_ROUND_FIELDS = {"fit_seconds": float, "query_seconds": float, "indices": list}
-_REMEDY = "remove the folder or give another"
+MAY_DIFFER = ("format", "rounds", "rounds_at_start", "horizon", "environment", "missing_classes", "code")
 
 
 class Queried(NamedTuple):
@@ -85,22 +92,21 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
         What has changed since and may change the numbers: the user's files, the number of threads.
 
     Raises:
-        InputError: for another configuration, and for a damaged file.
+        InputError: for another configuration.
     """
     if "format" not in known:
         raise InputError(
             f"--out {directory} holds a run of badge_jax 0.1, which this version can report and not extend; "
             "give another folder"
         )
-    _check_fields(directory / "config.json", "", known, {"rounds": int})
     for name in {**config, **known}:
         if name not in MAY_DIFFER and json.dumps(config.get(name)) != json.dumps(known.get(name)):  # NaN is NaN
             raise InputError(
                 f"--out {directory} holds a run with {name} = {known.get(name)!r}, not {config.get(name)!r}; "
                 "give another folder"
             )
-    before, now = known.get("code") or {}, config.get("code", {})
-    changed = [what for what in now if now[what]["crc32"] != before.get(what, {}).get("crc32")]
+    now = config.get("code", {})
+    changed = [what for what in now if now[what]["crc32"] != code_checksum(known, what)]
     remarks = [f"{file} has changed" for file in dict.fromkeys(now[what]["file"] for what in changed)]
     threads = [part.get("environment", {}).get("threads") for part in (known, config)]
     if None not in threads and threads[0] != threads[1]:
@@ -117,7 +123,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         directory: of the run.
 
     Raises:
-        InputError: if the file is damaged.
+        InputError: if the file is damaged, or was edited.
 
     Example:
         >>> import pathlib, tempfile
@@ -129,13 +135,40 @@ def read_config(directory: Path) -> dict[str, Any]:
         'random'
     """
     path = directory / "config.json"
-    config = _parse_json(path, path.read_bytes())
-    _check_fields(path, "", config, _CONFIG_FIELDS)
+    content = path.read_bytes()
+    try:
+        config, is_as_written = parse_config(content)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); {REMEDY}") from None
+    check_config_fields(path, config)
+    if is_as_written is False or (is_as_written is None and has_checksum(config)):
+        raise InputError(f"{path} is damaged, or was edited: it does not have its checksum; {REMEDY}")
     return config
 
 
+def parse_config(content: bytes) -> tuple[dict[str, Any], bool | None]:
+    """A configuration, not yet believed.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        What it says, and whether it says so since it was written; None where it has no checksum.
+
+    Raises:
+        ValueError: for what is no JSON object.
+    """
+    config = parse_object(content)
+    if "check" not in config:
+        return config, None
+    checksum = config.pop("check")
+    return config, checksum == config_checksum(config)
+
+
 def write_config(directory: Path, config: dict[str, Any]) -> None:
-    """Writes config.json."""
+    """Writes config.json, with a checksum where its format has one."""
+    if has_checksum(config):
+        config = {**config, "check": config_checksum(config)}
     write_whole(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
 
@@ -147,8 +180,8 @@ def read_rounds(directory: Path, *, to_resume: bool = False) -> list[dict[str, A
         to_resume: whether every field that resuming needs must be there, as it is in all files of this version.
 
     Raises:
-        InputError: if the file is damaged: a line that cannot be read, lacks a field, or does not have its
-            checksum. Lines of 0.1 have no checksum, and are believed.
+        InputError: if the file is damaged: a line that cannot be read, lacks a field, has a value that cannot
+            be, or does not have its checksum. Lines of 0.1 have no checksum.
 
     Example:
         >>> import pathlib, tempfile
@@ -162,24 +195,19 @@ def read_rounds(directory: Path, *, to_resume: bool = False) -> list[dict[str, A
     path = directory / "rounds.jsonl"
     if not path.exists():
         return []
-    rounds, identity = [], _identity(directory)
+    lines = []
     for number, text in enumerate(path.read_bytes().splitlines()):
-        line, where = _parse_json(path, text), f"line {number + 1}: "
-        _check_fields(path, where, line, _ROUND_FIELDS)
-        if line["round"] != number:
-            raise InputError(f"{path} is damaged: line {number + 1} is not round {number}; {_REMEDY}")
-        if to_resume:
-            _check_fields(path, where, line, _MORE_ROUND_FIELDS)
-        if (to_resume or "check" in line) and line.pop("check", None) != _checksum(line, identity):
-            raise InputError(f"{path} is damaged: {where}it does not have its checksum; {_REMEDY}")
-        rounds.append(line)
-    return rounds
+        try:
+            lines.append(parse_object(text))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged (line {number + 1}: {error}); {REMEDY}") from None
+    return check_lines(path, lines, _config_or_nothing(directory), to_resume=to_resume)
 
 
 def write_rounds(directory: Path, rounds: list[dict[str, Any]]) -> None:
     """Writes rounds.jsonl, a checksum at the end of each line."""
-    identity = _identity(directory)
-    content = "".join(json.dumps({**line, "check": _checksum(line, identity)}) + "\n" for line in rounds)
+    identity = identity_of(_config_or_nothing(directory))
+    content = "".join(json.dumps({**line, "check": line_checksum(line, identity)}) + "\n" for line in rounds)
     write_whole(directory / "rounds.jsonl", content.encode())
 
 
@@ -189,58 +217,63 @@ def read_queried(directory: Path) -> Queried | None:
     if not path.exists():
         return None
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            if str(arrays["run"]) != _identity(directory):
-                raise ValueError("of another run")
-            return Queried(
-                int(arrays["round"]),
-                arrays["indices"],
-                float(arrays["query_seconds"]),
-                [arrays[f"strategy_{i}"] for i in range(int(arrays["num_leaves"]))],
-                arrays["diversity"],
-            )
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return _queried_of(dict(file), _config_or_nothing(directory))
+    except _Unbelievable as error:
+        problem = str(error)
     except Exception as error:  # the file is ours: whatever fails to read it means damage
-        problem = str(error) if str(error) == "of another run" else type(error).__name__
-        raise InputError(f"{path} is damaged ({problem}); remove it to make its query again") from None
+        problem = type(error).__name__
+    raise InputError(f"{path} is damaged ({problem}); remove it to make its query again")
 
 
 def write_queried(directory: Path, queried: Queried) -> None:
     """Writes state.npz."""
-    buffer = io.BytesIO()
+    config, buffer = _config_or_nothing(directory), io.BytesIO()
     arrays: dict[str, Any] = {f"strategy_{i}": leaf for i, leaf in enumerate(queried.strategy)}
-    arrays |= {"num_leaves": len(queried.strategy), "run": _identity(directory), **queried._asdict()}
+    arrays |= {"num_leaves": len(queried.strategy), "run": identity_of(config), **queried._asdict()}
     del arrays["strategy"]
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    if has_checksum(config):
+        arrays["check"] = np.asarray(_checksum_of_arrays(arrays))
     np.savez(buffer, **arrays)
     write_whole(directory / "state.npz", buffer.getvalue())
 
 
-def _identity(directory: Path) -> str:
-    """What a run's files belong to, so that those of another run, copied here, are not believed."""
+class _Unbelievable(Exception):
+    """What can be read and must not be used."""
+
+
+def _queried_of(arrays: dict[str, np.ndarray], config: Mapping[str, Any]) -> Queried:
+    """The batch that the arrays of state.npz hold."""
+    if str(arrays["run"]) != identity_of(config):
+        raise _Unbelievable("of another run")
+    checksum = arrays.pop("check", None)
+    if has_checksum(config) and (checksum is None or checksum != _checksum_of_arrays(arrays)):
+        raise _Unbelievable("it does not have its checksum")
+    queried = Queried(
+        int(arrays["round"]),
+        arrays["indices"],
+        float(arrays["query_seconds"]),
+        [arrays[f"strategy_{i}"] for i in range(int(arrays["num_leaves"]))],
+        arrays["diversity"],
+    )
+    if queried.round < 0 or queried.indices.ndim != 1 or queried.indices.dtype != np.int32:
+        raise _Unbelievable("no batch of rows")
+    if not 0 <= queried.query_seconds < math.inf or queried.diversity.shape not in ((0,), (2,)):
+        raise _Unbelievable("no measurements of a batch")
+    return queried
+
+
+def _checksum_of_arrays(arrays: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 of names, dtypes, shapes and values."""
+    checksum = 0
+    for name, array in sorted(arrays.items()):
+        checksum = zlib.crc32(f"{name} {array.dtype.str} {array.shape} ".encode() + array.tobytes(), checksum)
+    return checksum
+
+
+def _config_or_nothing(directory: Path) -> dict[str, Any]:
     try:
-        config = read_config(directory)
+        return read_config(directory)
     except FileNotFoundError:
-        return ""
-    return json.dumps([config[name] for name in _CONFIG_FIELDS])
-
-
-def _checksum(line: dict[str, Any], identity: str) -> int:
-    """CRC-32 of a line without its checksum, and of the run that it belongs to."""
-    return zlib.crc32((json.dumps(line) + identity).encode())
-
-
-def _parse_json(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); {_REMEDY}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged (not a JSON object); {_REMEDY}")
-    return value
-
-
-def _check_fields(path: Path, where: str, value: dict[str, Any], fields: dict[str, type]) -> None:
-    for name, kind in fields.items():
-        if name not in value:
-            raise InputError(f"{path} is not a run's, or damaged: {where}it lacks {name}; {_REMEDY}")
-        if not isinstance(value[name], (int, float) if kind is float else kind):
-            raise InputError(f"{path} is damaged: {where}{name} is {value[name]!r}; {_REMEDY}")
+        return {}

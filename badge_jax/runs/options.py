@@ -17,9 +17,9 @@ from badge_jax.data.table import ENCODINGS
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.models import MODELS, PRECISIONS
 from badge_jax.names import Found
+from badge_jax.runs.fields import FORMAT, RESUMABLE
 from badge_jax.strategies import STRATEGIES, Strategy
 
-FORMAT = 2  # of config.json and rounds.jsonl; files of 0.1 have none
 _IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _JSON_TYPES = {bool: (bool,), int: (int,), float: (int, float), str: (str,), NoneType: (NoneType,)}
 
@@ -163,7 +163,7 @@ def from_config(config: Mapping[str, Any], path: Path) -> RunOptions:
         >>> from_config(to_config(resolve(options)), Path("config.json")) == options
         True
     """
-    if config.get("format") != FORMAT:
+    if config.get("format") not in RESUMABLE:
         found = "badge_jax 0.1" if "format" not in config else f"format {config['format']!r}"
         raise InputError(
             f"{path} is of {found}; this version can report such a run, and neither extend nor repeat it"

@@ -7,6 +7,7 @@ import pytest
 
 from badge_jax.analysis import load_rounds, read_runs
 from badge_jax.errors import InputError
+from badge_jax.runs.directory import read_config, read_rounds, write_config, write_rounds
 
 
 def write_run(directory, strategy="badge", seed=0, num_rounds=2, rows=False, **options):
@@ -18,8 +19,12 @@ def write_run(directory, strategy="badge", seed=0, num_rounds=2, rows=False, **o
     ]
     if rows:
         lines = [{**line, "source_rows": [100 + line["round"]]} for line in lines]
-    (directory / "config.json").write_text(json.dumps(config))
-    (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if "format" in options:
+        write_config(directory, config)
+        write_rounds(directory, lines)
+    else:
+        (directory / "config.json").write_text(json.dumps(config))
+        (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return directory
 
 
@@ -33,8 +38,10 @@ def runs(tmp_path):
 
 
 def change(directory, **options):
-    config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps({**config, **options}))
+    """Writes the run anew with these options, as if it had been made with them."""
+    config, rounds = read_config(directory), read_rounds(directory)
+    write_config(directory, {**config, **options})
+    write_rounds(directory, rounds)
 
 
 def test_a_run_found_twice_counts_once(runs):

@@ -14,6 +14,7 @@ import pytest
 
 from badge_jax.analysis import report
 from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.runs.directory import write_config, write_rounds
 
 
 def write_run(directory, strategy, seed, accuracies, batch_size=10, **options):
@@ -24,6 +25,10 @@ def write_run(directory, strategy, seed, accuracies, batch_size=10, **options):
         {"round": i, "num_labeled": 5 + batch_size * i, "test_accuracy": accuracy, "indices": []}
         for i, accuracy in enumerate(accuracies)
     ]
+    if "format" in options:
+        write_config(directory, config)
+        write_rounds(directory, lines)
+        return
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

@@ -21,7 +21,8 @@ from badge_jax.data.table import Table
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.paper import Recipe
 from badge_jax.runs import RunOptions, run
-from badge_jax.runs.directory import read_queried, write_rounds
+from badge_jax.runs._run import environment
+from badge_jax.runs.directory import read_config, read_queried, write_queried, write_rounds
 from badge_jax.runs.options import from_config, resolve
 
 TIMINGS = ("fit_seconds", "query_seconds", "check")  # and the checksum over them
@@ -76,9 +77,10 @@ def test_what_a_run_leaves(tmp_path):
     assert seen == lines
     assert files_of(tmp_path / "a" / "run") == [".lock", "config.json", "rounds.jsonl", "state.npz"]
     config = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
+    assert isinstance(config.pop("check"), int)
     assert config.pop("environment").keys() >= {"jax", "device", "python", "badge_jax"}
     assert config == {
-        "format": 2, "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10,
+        "format": 3, "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10,
         "rounds": 3, "seed": 1, "learning_rate": 1e-4, "minibatch_size": 8, "max_epochs": 4,
         "target_accuracy": 0.99, "clip": 0.1, "encoding": "onehot", "source": "generated",
         "precision": "float32", "diagnostics": False, "strategy_options": {"first": "uniform"},
@@ -195,7 +197,7 @@ def test_a_run_of_the_former_format_is_not_extended(tmp_path):
     run(OPTIONS, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
-    del config["format"]
+    del config["format"], config["check"]
     path.write_text(json.dumps(config))
     with pytest.raises(
         InputError, match=r"holds a run of badge_jax 0\.1, which this version can report and not"
@@ -306,7 +308,8 @@ def test_a_line_that_was_changed_is_refused(tmp_path):
     """Every digit of a line counts: an accuracy, a row."""
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
     whole = (tmp_path / "rounds.jsonl").read_text()
-    for old, new in (('"num_labeled": 17', '"num_labeled": 18'), ('"epochs": ', '"epochs": 1')):
+    for old, new in (('"num_labeled": 17', '"num_labeled": 18'), ('"epochs": 4', '"epochs": 3')):
+        assert old in whole
         (tmp_path / "rounds.jsonl").write_text(whole.replace(old, new))
         with pytest.raises(
             InputError, match=r"rounds.jsonl is damaged: line \d: it does not have its checksum"
@@ -317,9 +320,8 @@ def test_a_line_that_was_changed_is_refused(tmp_path):
 def test_a_state_of_another_strategy_is_refused(tmp_path):
     options = dataclasses.replace(OPTIONS, strategy="remembering", rounds=1)
     run(options, tmp_path / "one")
-    with np.load(tmp_path / "one" / "state.npz") as arrays:
-        changed = {**arrays, "strategy_0": np.zeros(3)}
-    np.savez(tmp_path / "one" / "state.npz", **changed)
+    queried = read_queried(tmp_path / "one")
+    write_queried(tmp_path / "one", queried._replace(strategy=[np.zeros(3), *queried.strategy[1:]]))
     with pytest.raises(InputError, match=r"state\.npz does not hold a state of this strategy"):
         run(dataclasses.replace(options, rounds=2), tmp_path / "one")
 
@@ -365,7 +367,7 @@ def test_a_run_is_repeated_from_its_config(tmp_path):
         ("rounds", "3", "rounds is '3'"),
         ("seed", True, "seed is True"),
         ("clip", None, "clip is None"),
-        ("format", 3, "is of format 3"),
+        ("format", 4, "is of format 4"),
     ):
         with pytest.raises(InputError, match=message):
             from_config({**config, name: value}, tmp_path)
@@ -374,15 +376,24 @@ def test_a_run_is_repeated_from_its_config(tmp_path):
         from_config(config, tmp_path)
 
 
-@pytest.mark.parametrize("indices", [[1, 2], [10**9] * 7, [0, 0, 1, 2, 3, 4, 5]])
-def test_rows_that_cannot_be_are_refused(tmp_path, indices):
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([1, 2], "line 2: it has 2 indices and 7 source_rows"),
+        ([-1, *range(6)], "line 2: indices or source_rows are not row numbers"),
+        ([1.0, *range(6)], "line 2: indices or source_rows are not row numbers"),
+        ([0, 0, 1, 2, 3, 4, 5], "line 2: a row in indices comes a second time"),
+        (range(10**9, 10**9 + 7), "not batches of distinct rows of the pool"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(tmp_path, indices, message):
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     for line in lines:
         del line["check"]
-    lines[1]["indices"] = indices
+    lines[1]["indices"] = [*indices]
     write_rounds(tmp_path, lines)
-    with pytest.raises(InputError, match="not batches of distinct rows"):
+    with pytest.raises(InputError, match=message):
         run(OPTIONS, tmp_path)
 
 
@@ -436,15 +447,13 @@ def test_the_bandit_keeps_the_number_of_queries_it_was_started_for(tmp_path, mon
     assert int(read_queried(tmp_path).strategy[-1]) == 2
 
 
-def test_another_number_of_threads_is_warned_of(tmp_path):
+def test_another_number_of_threads_is_warned_of(tmp_path, monkeypatch):
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
-    path = tmp_path / "config.json"
-    config = json.loads(path.read_text())
-    threads = config["environment"]["threads"]
-    config["environment"]["threads"] = threads + 7
-    path.write_text(json.dumps(config))
+    threads = read_config(tmp_path)["environment"]["threads"]
+    now = environment() | {"threads": threads + 7}
+    monkeypatch.setattr("badge_jax.runs._run.environment", lambda: now)
     with pytest.warns(
-        UserWarning, match=f"rounding, has changed from {threads + 7} to {threads} since the run"
+        UserWarning, match=f"rounding, has changed from {threads} to {threads + 7} since the run"
     ):
         run(OPTIONS, tmp_path)
 

@@ -10,6 +10,7 @@ import pytest
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.runs import Setting, _sweep, folder_of, make_runs, read_rounds, status, status_lines, sweep
+from badge_jax.runs import directory as directory_of_runs
 from badge_jax.runs._status import RunStatus
 from badge_jax.runs.claims import claimed
 from badge_jax.runs.options import resolve, to_config
@@ -36,12 +37,12 @@ def run_status(state="done", *, setting=SETTING, strategy="badge", seed=0, last=
     return RunStatus(directory, setting, strategy, seed, 2, last, 3, seconds, state, error)
 
 
-def write_rounds(directory, number, seconds=1800.0):
+def write_rounds(directory, number, seconds=1800.0, batch_size=100):
     """Finished rounds, as far as a status reads them."""
     directory.mkdir(parents=True, exist_ok=True)
-    line = {"num_labeled": 1, "test_accuracy": 0.5, "fit_seconds": seconds, "query_seconds": seconds / 2}
-    text = "".join(json.dumps({"round": i, **line}) + "\n" for i in range(number))
-    (directory / "rounds.jsonl").write_text(text)
+    line = {"test_accuracy": 0.5, "fit_seconds": seconds, "query_seconds": seconds / 2}
+    lines = [{"round": i, "num_labeled": 100 + batch_size * i, **line} for i in range(number)]
+    directory_of_runs.write_rounds(directory, lines)
 
 
 def write_config(directory, **changes):
@@ -139,12 +140,14 @@ def test_a_run_that_failed_and_is_tried_again_is_running(started):
     assert status(folder)[0].state == "failed"
 
 
-def test_a_damaged_file_of_rounds_counts_as_none(started):
+def test_a_damaged_file_of_rounds_counts_as_none_and_is_named(started):
     folder = started({**GRID, "rounds": 2})
     directory = status(folder)[0].directory
     write_rounds(directory, 3)
     (directory / "rounds.jsonl").write_text("{")
-    assert (status(folder)[0].state, status(folder)[0].num_done) == ("missing", 0)
+    damaged = status(folder)[0]
+    assert (damaged.state, damaged.num_done) == ("failed", 0)
+    assert f"{directory / 'rounds.jsonl'} is damaged (line 1: " in damaged.error
 
 
 def test_status_knows_the_options_of_the_sweep(tmp_path, monkeypatch, capsys):
@@ -152,8 +155,8 @@ def test_status_knows_the_options_of_the_sweep(tmp_path, monkeypatch, capsys):
     what belongs to it."""
 
     def run(options, directory):
-        (directory / "config.json").write_text(json.dumps(to_config(resolve(options))))
-        write_rounds(directory, options.rounds + 1)
+        directory_of_runs.write_config(directory, to_config(resolve(options)))
+        write_rounds(directory, options.rounds + 1, batch_size=options.batch_size)
         return read_rounds(directory)
 
     monkeypatch.setattr(_sweep, "run", run)

@@ -110,13 +110,14 @@ def what_is_left(folder):
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == "config.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "environment"}
+            options = json.loads(path.read_text())
+            found[name] = {k: v for k, v in options.items() if k not in ("environment", "check")}
         elif path.name == "rounds.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
         elif path.name == "state.npz":
             with np.load(path) as arrays:
-                found[name] = {k: arrays[k].tolist() for k in arrays if k != "query_seconds"}
+                found[name] = {k: arrays[k].tolist() for k in arrays if k not in TIMINGS}
         elif path.is_file():
             found[name] = path.read_bytes()
     return found
