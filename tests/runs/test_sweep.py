@@ -23,6 +23,7 @@ from badge_jax.data.table import Table
 from badge_jax.errors import InputError
 from badge_jax.paper import Recipe
 from badge_jax.runs import _sweep, folder_of, make_runs, read_config, read_rounds, status, sweep
+from badge_jax.runs.directory import write_config
 from badge_jax.runs.options import resolve, to_config
 
 ROOT = Path(badge_jax.__file__).resolve().parents[1]
@@ -471,7 +472,7 @@ def test_a_directory_with_another_configuration_is_refused(tmp_path, monkeypatch
     directory = tmp_path / folder_of(make_runs([grid])[2])
     directory.mkdir(parents=True)
     config = to_config(resolve(make_runs([grid])[2]))
-    (directory / "config.json").write_text(json.dumps(config))
+    write_config(directory, config)
     before = what_is_left(tmp_path)
     refuse_to_run(monkeypatch)
     with pytest.raises(InputError) as caught:
@@ -487,7 +488,7 @@ def test_a_sweep_that_is_refused_changes_no_other_directory(tmp_path, monkeypatc
         directory = tmp_path / folder_of(options)
         directory.mkdir(parents=True)
         config = to_config(resolve(options)) | ({"clip": 9.0} if options.strategy == "random" else {})
-        (directory / "config.json").write_text(json.dumps(config))
+        write_config(directory, config)
     before = what_is_left(tmp_path)
     with pytest.raises(InputError, match=r"holds a run with clip = 9\.0, not 0\.1"):
         sweep(toys(rounds=4), tmp_path)
