@@ -147,6 +147,98 @@ def test_two_versions_of_a_users_strategy_are_warned_of(runs):
         assert len(read_runs(runs)) == 4
 
 
+LINE = {"round": 1, "num_labeled": 15, "test_accuracy": 0.5, "indices": [7]}
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_accuracy": float("nan")}, "test_accuracy is nan"),
+        ({"test_accuracy": -1}, "test_accuracy is -1"),
+        ({"test_accuracy": 1.01}, r"test_accuracy is 1\.01"),
+        ({"test_accuracy": 10**400}, r"test_accuracy is 1000+\.\.\.0000+;"),
+        ({"test_accuracy": True}, "test_accuracy is True"),
+        ({"test_accuracy": None}, "test_accuracy is None"),
+        ({"num_labeled": 10**400}, r"num_labeled is 1000+\.\.\."),
+        ({"num_labeled": 0}, "num_labeled is 0"),
+        ({"num_labeled": 16}, "num_labeled is 16, after 1 batches of 10 on top of 5"),
+        ({"fit_seconds": "3"}, "fit_seconds is '3'"),
+        ({"query_seconds": -1.0}, r"query_seconds is -1\.0"),
+        ({"fit_seconds": 1e300}, r"fit_seconds is 1e\+300"),
+        ({"num_test_correct": 10, "test_size": 40}, r"test_accuracy is 0\.5, with 10 of 40 correct"),
+        ({"test_size": 0}, "test_size is 0"),
+        ({"gram_log_det": "x"}, "gram_log_det is 'x'"),
+        ({"indices": [1.5]}, "indices or source_rows are not row numbers"),
+        ({"indices": [0]}, "a row in indices comes a second time"),
+        ({"round": True}, "round is True"),
+    ],
+)
+def test_what_cannot_be_is_refused_without_a_checksum_too(runs, changes, message):
+    path = runs / "badge0" / "rounds.jsonl"
+    path.write_text(path.read_text().splitlines()[0] + "\n" + json.dumps({**LINE, **changes}) + "\n")
+    with pytest.warns(UserWarning, match=rf"left out: {path} is damaged: line 2: {message}"):
+        assert len(load_rounds(runs)) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "damaged: batch_size is 0"),
+        ({"batch_size": 10**400}, r"damaged: batch_size is 1000+\.\.\."),
+        ({"seed": -1}, "damaged: seed is -1"),
+        ({"seed": True}, "damaged: seed is True"),
+        ({"dataset": ["d"]}, r"damaged: dataset is \['d'\]"),
+        ({"environment": [1]}, r"damaged: environment is \[1\]"),
+        ({"code": 3}, "damaged: code is 3"),
+        ({"format": "2"}, "damaged: format is '2'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(runs, changes, message):
+    path = runs / "badge0" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.warns(UserWarning, match=rf"left out: {path} is {message}"):
+        assert len(read_runs(runs)) == 3
+
+
+@pytest.mark.parametrize("name", ["config.json", "rounds.jsonl"])
+@pytest.mark.parametrize("content", ["", "[]", "{", "\0", '{"a": ' + DEEP, f'{{"a": {"[" * 50}{"]" * 50}}}'])
+def test_a_file_that_cannot_be_read_is_named_in_one_line_and_the_others_are_read(runs, name, content):
+    path = runs / "badge0" / name
+    path.write_text(content)
+    if (name, content) == ("rounds.jsonl", ""):  # a run that has only started
+        assert len(read_runs(runs)) == 3
+        return
+    with pytest.warns(UserWarning, match="left out: ") as caught:
+        assert len(read_runs(runs)) == 3
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith(f"left out: {path} is ")
+    assert "\n" not in message
+    with pytest.raises(InputError, match=rf"no run with a finished round in .*badge0: {path} is "):
+        read_runs(runs / "badge0")
+
+
+def test_folders_that_are_not_whole_are_named(runs):
+    (runs / "badge0" / "config.json").unlink()
+    (runs / "badge1" / "config.json").unlink()
+    (runs / "badge1" / "config.json").mkdir()
+    with pytest.warns(UserWarning, match="left out: ") as caught:
+        assert len(read_runs(runs)) == 2
+    assert [str(warning.message) for warning in caught] == [
+        f"left out: {runs / 'badge0'} holds rounds.jsonl but no config.json; remove the folder",
+        f"left out: {runs / 'badge1' / 'config.json'} cannot be read (Is a directory)",
+    ]
+    with pytest.raises(InputError, match=r"badge0 holds rounds\.jsonl .* \(and 1 more that cannot be read\)"):
+        load_rounds([runs / "badge0", runs / "badge1"])
+
+
+def test_an_option_may_be_no_number(runs):
+    """Of a user's strategy; it differs from nothing."""
+    for name in ("badge0", "badge1"):
+        change(runs / name, format=3, strategy_options={"alpha": float("nan")}, learning_rate=float("inf"))
+    assert len(read_runs(runs)) == 4
+
+
 def test_a_round_is_a_flat_dict(tmp_path):
     write_run(
         tmp_path / "new",

@@ -207,6 +207,26 @@ def test_names_are_text_and_not_mathematics_or_markup(tmp_path):
     assert r"$\frac$/a.npz, m$<b>$, batches of 10" in page.shown
 
 
+def test_a_name_that_no_encoding_has_is_shown_as_an_escape(tmp_path):
+    """As of a data set in a file whose name is no text."""
+    for strategy in ("random", "mine:\udcff"):
+        for seed in range(2):
+            name, accuracies = f"{strategy[0]}-{seed}", [0.1, 0.3, 0.5, 0.7]
+            write_run(
+                tmp_path / "runs" / name, strategy, seed, accuracies, dataset="\udcfe.npz", model="\ud800"
+            )
+    result = report(tmp_path / "runs", tmp_path / "out")
+    assert r"mine:\udcff" in Reader(result.page.read_text("utf-8")).shown
+    assert r"\udcfe.npz,\ud800,10,mine:\udcff,5" in result.summary.read_text("utf-8")
+    assert len(result.pictures) == 3
+
+
+def test_a_damaged_run_is_left_out(runs, tmp_path):
+    (runs / "badge0" / "rounds.jsonl").write_text("{")
+    with pytest.warns(UserWarning, match=r"left out: .*badge0/rounds\.jsonl is damaged"):
+        assert report(runs, tmp_path / "out").num_runs == 4
+
+
 def test_nested_options_do_not_disturb_the_page(tmp_path):
     nested = {
         "format": 2,

@@ -1,18 +1,31 @@
-"""What must not be believed: files of another run, lines without their checksum, states of odd kinds lost."""
+"""What must not be believed: files of another run, what was changed since, states of odd kinds lost."""
 
 import dataclasses
 import json
 import shutil
+import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from badge_jax import STRATEGIES, RunOptions, Strategy, run
+from badge_jax import STRATEGIES, RunOptions, Strategy, load_rounds, run
+from badge_jax.cli import main
 from badge_jax.errors import InputError
-from badge_jax.runs import read_rounds
+from badge_jax.runs import read_config, read_rounds
+from badge_jax.runs.directory import read_queried
 
 OPTIONS = RunOptions("kropt", "random", 5, 1, model="linear", initial=10, max_epochs=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """The same small programs are compiled again for every run; JAX can keep them."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture
@@ -20,6 +33,153 @@ def two_runs(tmp_path):
     run(OPTIONS, tmp_path / "a")
     run(dataclasses.replace(OPTIONS, seed=1), tmp_path / "b")
     return tmp_path / "a", tmp_path / "b"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that no test changes."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(OPTIONS, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def other_values(value):
+    """Other values of the same type, so that only a checksum can tell."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [value + 1]
+    if isinstance(value, str):
+        return [value + "x"]
+    if isinstance(value, dict):
+        return [{**value, name: other} for name, part in value.items() for other in other_values(part)]
+    return [[1]] if isinstance(value, list) else [0]
+
+
+def test_every_value_of_a_configuration_counts(finished, tmp_path):
+    """Each is changed to another of its type, or taken away."""
+    written = json.loads((finished / "config.json").read_text())
+    changed = [{**written, name: other} for name, value in written.items() for other in other_values(value)]
+    changed += [{name: value for name, value in written.items() if name != lost} for lost in written]
+    assert len(changed) > 50
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for config in changed:
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"config\.json is (damaged|not a run's)"):
+            read_config(folder)
+        with pytest.raises(InputError, match=r"config\.json is (damaged|not a run's)"):
+            load_rounds(folder)
+    with pytest.raises(
+        InputError, match=r"config\.json is damaged, or was edited: it does not have its checksum"
+    ):
+        run(OPTIONS, folder)
+    shutil.copy(finished / "config.json", folder)
+    assert load_rounds(folder)[0]["test_accuracy"] == load_rounds(finished)[0]["test_accuracy"]
+
+
+def test_every_value_of_a_line_counts_for_a_report_too(finished, copy):
+    lines = [json.loads(line) for line in (finished / "rounds.jsonl").read_text().splitlines()]
+    changed = [{**lines[1], name: other} for name, value in lines[1].items() for other in other_values(value)]
+    changed += [{name: value for name, value in lines[1].items() if name != lost} for lost in lines[1]]
+    for line in changed:
+        (copy / "rounds.jsonl").write_text(json.dumps(lines[0]) + "\n" + json.dumps(line))
+        with pytest.raises(InputError, match=r"rounds\.jsonl is .*damaged: line 2"):
+            load_rounds(copy)
+
+
+def test_every_value_of_a_state_counts(copy):
+    with np.load(copy / "state.npz") as file:
+        written = dict(file)
+    for name, array in written.items():
+        other = np.asarray("x") if array.dtype.kind == "U" else array + np.ones_like(array)
+        changed = {**written, name: other if array.size else np.ones(2)}
+        np.savez(copy / "state.npz", **changed)
+        with pytest.raises(InputError, match=r"state\.npz is damaged"):
+            read_queried(copy)
+    np.savez(copy / "state.npz", **{name: array for name, array in written.items() if name != "check"})
+    with pytest.raises(InputError, match=r"state\.npz is damaged \(it does not have its checksum\)"):
+        run(dataclasses.replace(OPTIONS, rounds=2), copy)
+
+
+def test_a_line_of_a_run_with_another_option_is_refused(finished, copy, tmp_path):
+    """Its data set, model, strategy, batch size and seed are the same."""
+    run(dataclasses.replace(OPTIONS, learning_rate=1e-2), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "rounds.jsonl", copy)
+    with pytest.raises(InputError, match="line 1: it does not have its checksum"):
+        read_rounds(copy)
+
+
+def in_format_2(folder):
+    """Turns a run into one of badge_jax 0.2: lines know five options, the rest has no checksum."""
+    config = {k: v for k, v in json.loads((folder / "config.json").read_text()).items() if k != "check"}
+    (folder / "config.json").write_text(json.dumps({**config, "format": 2}))
+    five = json.dumps([config[name] for name in ("dataset", "model", "strategy", "batch_size", "seed")])
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["check"]
+        line["check"] = zlib.crc32((json.dumps(line) + five).encode())
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with np.load(folder / "state.npz") as file:
+        arrays = {name: array for name, array in file.items() if name != "check"}
+    np.savez(folder / "state.npz", **{**arrays, "run": five})
+
+
+def test_a_run_of_the_format_before_is_reported_and_extended(finished, copy):
+    in_format_2(copy)
+    assert [line["num_labeled"] for line in load_rounds(copy)] == [10, 15]
+    assert read_rounds(copy) == read_rounds(finished)
+    run(dataclasses.replace(OPTIONS, rounds=2), copy)
+    assert (read_config(copy)["format"], read_config(copy)["rounds"]) == (2, 2)
+    assert len(load_rounds(copy)) == 3
+    for old, new in (('"num_labeled": 15', '"num_labeled": 16'), ('"check"', '"chek"')):
+        text = (copy / "rounds.jsonl").read_text()
+        (copy / "rounds.jsonl").write_text(text.replace(old, new))
+        with pytest.raises(InputError, match="does not have its checksum"):
+            load_rounds(copy)
+        (copy / "rounds.jsonl").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("indices", np.zeros((5, 1), np.int32), "no batch of rows"),
+        ("indices", np.float32(3), "no batch of rows"),
+        ("query_seconds", np.nan, "no measurements of a batch"),
+        ("diversity", np.zeros(3), "no measurements of a batch"),
+        ("strategy_0", np.zeros(3), "does not hold a state of this strategy"),
+        ("num_leaves", 7, "KeyError"),
+    ],
+)
+def test_a_state_without_a_checksum_must_fit(copy, name, value, message):
+    in_format_2(copy)
+    with np.load(copy / "state.npz") as file:
+        arrays = {**file, "num_leaves": 1} if name == "strategy_0" else dict(file)
+    np.savez(copy / "state.npz", **{**arrays, name: value})
+    with pytest.raises(InputError, match=message):
+        run(dataclasses.replace(OPTIONS, rounds=2), copy)
+
+
+def test_a_configuration_edited_by_hand_is_repeated_with_a_warning(copy, tmp_path, capsys):
+    """It is an order for a new run, and says nothing of a result."""
+    path = copy / "config.json"
+    path.write_text(path.read_text().replace('"rounds": 1', '"rounds": 0').replace('"seed": 0', '"seed": 3'))
+    assert main(["run", "--config", str(path), "--out", str(tmp_path / "new")]) == 0
+    message = capsys.readouterr().err
+    assert message.startswith(f"badge-jax: warning: {path} was edited, or damaged, since it was written")
+    assert message.count("\n") == 1
+    assert (read_config(tmp_path / "new")["seed"], len(load_rounds(tmp_path / "new"))) == (3, 1)
+    assert (
+        main(["run", "--config", str(tmp_path / "new"), "--seed", "4", "--out", str(tmp_path / "newer")]) == 0
+    )
+    assert capsys.readouterr().err == ""
+    path.write_text("[" * 100_000)
+    assert main(["run", "--config", str(path), "--out", str(tmp_path / "none")]) == 2
+    assert "cannot be read (nested more than 20 levels deep)" in capsys.readouterr().err
 
 
 def test_the_rounds_of_another_seed_are_refused(two_runs):
