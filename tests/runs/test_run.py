@@ -4,11 +4,13 @@ import dataclasses
 import errno
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,7 @@ from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.paper import Recipe
 from badge_jax.runs import RunOptions, run
 from badge_jax.runs._run import environment
-from badge_jax.runs.directory import read_config, read_queried, write_queried, write_rounds
+from badge_jax.runs.directory import read_config, read_queried, read_rounds, write_queried, write_rounds
 from badge_jax.runs.options import from_config, resolve
 
 TIMINGS = ("fit_seconds", "query_seconds", "check")  # and the checksum over them
@@ -581,9 +583,79 @@ def test_kill_9(tmp_path):
     kill_and_resume(tmp_path, [2, 6])
 
 
+def wait_for_a_write(directory, process):
+    """Returns as soon as a file in the directory has changed, or the process has ended."""
+
+    def look():
+        try:
+            return sorted((entry.name, entry.stat().st_mtime_ns) for entry in os.scandir(directory))
+        except FileNotFoundError:  # none yet, or gone while we looked
+            return None
+
+    before = look()
+    while process.is_alive() and look() == before:
+        time.sleep(0.0005)
+
+
 @pytest.mark.slow
-def test_kill_9_many_times(tmp_path):
-    kill_and_resume(tmp_path, range(1, 10))
+def test_kill_9_at_many_random_moments(tmp_path, monkeypatch):
+    """Whatever a kill leaves is whole, and the same command again ends with the numbers of an undisturbed run.
+
+    ``BADGE_JAX_KILLS`` says how many, ``BADGE_JAX_FUZZ_SEED`` from which seed. Half of them come at any moment,
+    half just after a write. The processes are forked from one that has imported everything and computed
+    nothing; JAX starts in each anew.
+    """
+    num_kills = int(os.environ.get("BADGE_JAX_KILLS", "200"))
+    seed = int(os.environ.get("BADGE_JAX_FUZZ_SEED", "0"))
+    rng = np.random.default_rng(seed)
+    np.savez(tmp_path / "data.npz", inputs=rng.normal(size=(120, 4)), labels=np.arange(120) % 3)
+    options = RunOptions(str(tmp_path / "data.npz"), "badge", 4, 8, "linear", initial=5, max_epochs=3)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["badge_jax.runs._run"])
+
+    def start(name, out):
+        strategy = ("badge", "albl")[name % 2]  # one that forgets, one that remembers
+        process = server.Process(target=run, args=(dataclasses.replace(options, strategy=strategy), out))
+        process.start()
+        return process
+
+    def finish(name, out):
+        process, began = start(name, out), time.perf_counter()
+        process.join()
+        assert process.exitcode == 0
+        return time.perf_counter() - began
+
+    for name in (0, 1):
+        finish(name, tmp_path / f"compiles{name}")
+    usual = max(finish(name, tmp_path / f"whole{name}") for name in (0, 1))
+    whole = [rounds_of(tmp_path / f"whole{name}") for name in (0, 1)]
+    kills_at, name = [], 0  # rounds finished at each kill
+    while len(kills_at) < num_kills:
+        out = tmp_path / f"run{name}"
+        process = start(name, out)
+        process.join(rng.uniform(0, usual))
+        if rng.random() < 0.5:
+            wait_for_a_write(out, process)
+            time.sleep(rng.uniform(0, 0.002))
+        process.kill()
+        process.join()
+        if process.exitcode == 0:  # it was quicker
+            assert rounds_of(out) == whole[name % 2], f"seed {seed}, after kill {len(kills_at)}"
+            name += 1
+            continue
+        assert process.exitcode == -signal.SIGKILL
+        left = read_rounds(out) if (out / "rounds.jsonl").exists() else []
+        if (out / "config.json").exists():
+            read_config(out), read_queried(out)
+        numbers = [{k: v for k, v in line.items() if k not in TIMINGS} for line in left]
+        assert numbers == whole[name % 2][: len(left)], f"seed {seed}, kill {len(kills_at)}"
+        kills_at.append(len(left))
+    finish(name, tmp_path / f"run{name}")
+    assert rounds_of(tmp_path / f"run{name}") == whole[name % 2]
+    print(f"seed {seed}: {len(kills_at)} kills in {name + 1} runs, after so many rounds: {Counter(kills_at)}")
+    assert len(set(kills_at)) > 3, "all kills came at the same round"
 
 
 def test_ctrl_c_in_the_middle_of_a_fit(tmp_path):
