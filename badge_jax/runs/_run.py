@@ -89,8 +89,9 @@ def run(
             raise InputError(f"--out {out} holds rounds.jsonl but no config.json; give another folder")
         else:
             write_config(out, experiment.config)
-            write_queried(out, _first_batch(experiment))
         rounds: list[Line] = read_rounds(out, to_resume=True)
+        if not rounds and read_queried(out) is None:  # new, or killed before it had written this
+            write_queried(out, _first_batch(experiment))
         for line in rounds[: options.rounds + 1]:
             on_round(line)
         if len(rounds) <= options.rounds:
@@ -333,8 +334,6 @@ def _restore(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> 
     """The state after the last batch that was written, and that batch."""
     (_, _, dataset, _, learner), options = experiment, experiment.options
     n, last = len(dataset.labels), read_queried(out)
-    if last is None and not finished:
-        last = _first_batch(experiment)
     state = learner.init(n, _rounds_at_start(options), _max_labels(options))
     batches = [line["indices"] for line in finished]
     if last is not None and last.round in (len(finished) - 1, len(finished)):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -247,6 +248,30 @@ def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):
     writes_until_death = 10
     run(options, tmp_path / "run10")
     assert writes_until_death == 1, "a run makes nine writes"
+
+
+def test_killed_before_its_first_batch_is_written_and_again_in_the_first_round(tmp_path, monkeypatch):
+    """The second process must write what the first did not come to, or the strategy's state is lost."""
+    options = dataclasses.replace(OPTIONS, strategy="remembering")
+    run(options, tmp_path / "whole")
+    replace, deadly = os.replace, ["state.npz", "rounds.jsonl", "no more"]
+
+    def dying_replace(source, target):
+        name = Path(target).name
+        if name == "state.npz" == deadly[0]:
+            deadly.pop(0)
+            raise Killed
+        replace(source, target)
+        if name == "rounds.jsonl" == deadly[0]:
+            deadly.pop(0)
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", dying_replace)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run(options, tmp_path / "run")
+    run(options, tmp_path / "run")
+    assert rounds_of(tmp_path / "run") == rounds_of(tmp_path / "whole")
 
 
 def test_a_complete_run_is_not_run_again(tmp_path, monkeypatch):
