@@ -40,7 +40,7 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
     The folder ``out`` then holds, for all settings, summary.csv, penalty_matrix.csv and cdf.csv; as PNG and PDF
     learning_curves_* of each setting, and penalty_matrix* and cdf* over all settings, by batch size and by
     network; and report.html, which shows all of it and contains the pictures. A run that is still going counts
-    up to its last finished round.
+    up to its last finished round. A run that is damaged or cannot be read is left out, with a warning.
 
     Args:
         directories: Run directories or folders of them, one or several.
@@ -50,7 +50,7 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
         The accuracies as text and the paths written.
 
     Raises:
-        InputError: If no run is found, if runs of one setting are not comparable (see `read_runs`), or if
+        InputError: If no run can be read, if runs of one setting are not comparable (see `read_runs`), or if
             ``out`` is a file.
         EnvironmentFailure: Without matplotlib.
 

@@ -115,6 +115,21 @@ def test_report_without_runs_is_one_line(tmp_path, capsys):
     assert "is not a folder" in one_line(capsys.readouterr().err)
 
 
+def test_report_leaves_out_what_it_cannot_read(tmp_path, capsys):
+    config = {"dataset": "d", "model": "m", "batch_size": 10, "strategy": "badge", "seed": 0}
+    for name, accuracy in (("good", 0.5), ("bad", -1)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text(json.dumps(config))
+        line = {"round": 0, "num_labeled": 5, "test_accuracy": accuracy}
+        (tmp_path / "runs" / name / "rounds.jsonl").write_text(json.dumps(line))
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    bad = f"{tmp_path / 'runs' / 'bad' / 'rounds.jsonl'} is damaged: line 1: test_accuracy is -1"
+    assert one_line(capsys.readouterr().err).startswith(f"badge-jax: warning: left out: {bad}")
+    assert main(["report", str(tmp_path / "runs" / "bad"), "--out", str(tmp_path / "none")]) == 2
+    assert bad in one_line(capsys.readouterr().err)
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_out_that_cannot_be_made_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([*RUN, "--out", str(tmp_path / "file" / "run")]) == 1
