@@ -14,10 +14,10 @@ _CHECK_SIZE = hashlib.sha256().digest_size
 def keep_compiled_programs() -> None:
     """Has JAX keep compiled programs in the cache folder, if there can be one: a second process need not
     compile."""
-    folder = cache_folder() / "compiled"
     try:
+        folder = cache_folder() / "compiled"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter for a user without a home
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

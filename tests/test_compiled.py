@@ -112,6 +112,14 @@ def test_cache_that_cannot_be_made_leaves_jax_as_it_was(folder, events, monkeypa
     assert is_loaded(events)  # in the folder that JAX had before
 
 
+def test_user_without_a_home_needs_no_cache(monkeypatch):
+    def without_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("badge_jax.compiled.cache_folder", without_home)
+    keep_compiled_programs()
+
+
 def test_two_writers_at_once_leave_one_whole_program(folder):
     from jax._src import compilation_cache
 
