@@ -37,7 +37,7 @@ from badge_jax import (
     standardized,
 )
 from badge_jax.data import Dataset, load_dataset
-from badge_jax.training import make_num_correct
+from badge_jax.training import make_evaluate
 from benchmarks import torch_twin
 from benchmarks.harness import RESULTS, device, versions
 from benchmarks.peers import load_init_centers, numpy_kmeans_plusplus
@@ -70,7 +70,7 @@ def ours(dataset: Dataset, strategy: str, num_rounds: int) -> Callable[[int], di
     variables = jax.eval_shape(learner.fit, key, state, inputs).variables
     fit = jax.jit(learner.fit).lower(key, state, inputs).compile()
     query = jax.jit(learner.query).lower(key, state, variables, inputs, labels).compile()
-    num_correct = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
+    evaluate = jax.jit(make_evaluate(model)).lower(variables, *test).compile()
     compile_seconds = time.perf_counter() - start
 
     def experiment(seed: int) -> dict:
@@ -80,8 +80,8 @@ def ours(dataset: Dataset, strategy: str, num_rounds: int) -> Callable[[int], di
         accuracies = []
         for number in range(num_rounds + 1):
             trained = timed(seconds, "fit", fit, key, state, inputs)
-            correct = timed(seconds, "test", num_correct, trained.variables, *test)
-            accuracies.append(int(correct) / len(dataset.test_labels))
+            evaluation = timed(seconds, "test", evaluate, trained.variables, *test)
+            accuracies.append(int(evaluation.num_correct) / len(dataset.test_labels))
             if number < num_rounds:
                 _, state = timed(seconds, "query", query, key, state, trained.variables, inputs, labels)
         return {"accuracies": accuracies, "seconds": seconds}

@@ -24,7 +24,7 @@ from scipy.io import arff
 
 from badge_jax import FitOptions, make_fit, make_optimizer, mlp
 from badge_jax.data.splits import random_split
-from badge_jax.training import make_num_correct
+from badge_jax.training import make_evaluate
 from benchmarks import torch_twin
 from benchmarks.harness import RESULTS, device, versions
 
@@ -65,7 +65,7 @@ def main() -> None:
     num_classes = int(labels.max()) + 1
     model = mlp(num_classes, hidden=HIDDEN)
     fit = jax.jit(make_fit(model, make_optimizer(LEARNING_RATE), FitOptions(MINIBATCH)))
-    num_test_correct = jax.jit(make_num_correct(model))
+    evaluate = jax.jit(make_evaluate(model))
     records = []
     for seed in range(options.seeds):
         split = random_split(labels, num_classes, seed)
@@ -81,7 +81,7 @@ def main() -> None:
             jnp.asarray(labeled, jnp.int32),
             jnp.int32(NUM_LABELED),
         )
-        accuracy = int(num_test_correct(ours.variables, test_x, test_y)) / len(test_y)
+        accuracy = int(evaluate(ours.variables, test_x, test_y).num_correct) / len(test_y)
         middle = time.perf_counter()
         torch_result, torch_epochs = torch_accuracy(seed, inputs[labeled], labels[labeled], test_x, test_y)
         records.append(

@@ -66,7 +66,8 @@ class Ask(Protocol):
 
         Returns:
             rows: [k] int32, neither labeled nor excluded, in order of preference; −1 for the surplus where
-                fewer than k are left, or where the network's outputs give no law to draw from.
+                fewer than k are left. All are −1 where the network has diverged: an output that the strategy
+                reads is not finite, of a row that is not excluded.
             state: of the next round.
         """
         ...
@@ -203,6 +204,7 @@ def make_active_learner(
         )
         pool = Pool(logits, features, state.labels, labeled, available, head)  # type: ignore[arg-type]
         rows, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
+        rows = jnp.where(_are_finite((logits, features), state.excluded), rows, -1)
         return rows, state._replace(round=state.round + 1, strategy=strategy_state)
 
     def query(
@@ -212,6 +214,13 @@ def make_active_learner(
         return rows, tell(state, rows, labels[rows])  # a row −1 reads the last label, and is skipped
 
     return ActiveLearner(init, fit, ask, tell, query)
+
+
+def _are_finite(outputs: tuple[jax.Array | None, ...], excluded: jax.Array) -> jax.Array:
+    """Whether these outputs [n, ...] are finite, but for excluded rows: scalar bool. Few strategies would show
+    it of their own."""
+    finite = [jnp.all(jnp.isfinite(part) | excluded[:, None]) for part in outputs if part is not None]
+    return jnp.all(jnp.array(finite, bool))
 
 
 def tell(state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:

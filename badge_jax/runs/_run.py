@@ -37,7 +37,7 @@ from badge_jax.runs.directory import (
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
 from badge_jax.runs.options import Resolved, RunOptions, check_pool, from_config, resolve, to_config
-from badge_jax.training import FitOptions, make_num_correct, make_optimizer, make_predict
+from badge_jax.training import FitOptions, make_evaluate, make_optimizer, make_predict
 
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
@@ -172,29 +172,33 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
     compiled_fit = jax.jit(learner.fit).lower(key, state, inputs).compile()
     compiled_ask = jax.jit(learner.ask).lower(key, state, variables, inputs).compile()
     compiled_tell = jax.jit(learner.tell).lower(state, batch, batch).compile()
-    compiled_test = jax.jit(make_num_correct(model)).lower(variables, *test).compile()
-    embed, are_finite = jax.jit(_make_embed(model)), jax.jit(_make_are_finite(model))
+    embed, evaluate = jax.jit(_make_embed(model)), jax.jit(make_evaluate(model))
+    compiled_test = evaluate.lower(variables, *test).compile()
 
     variables = None
     for number in range(len(finished), options.rounds + 1):
         if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = compiled_fit(key, state, inputs).variables
-            _check_finite(variables, number - 1, options)
             (rows, state), query_seconds = _timed(compiled_ask, key, state, variables, inputs)
             diversity = np.empty(0)
             if options.diagnostics:
                 embedding = embed(variables, inputs, rows)
                 diversity = np.array(batch_diversity(embedding.left, embedding.right))
             last = Queried(number, np.asarray(rows), query_seconds, _leaves(state.strategy), diversity)
-            if np.isnan(diversity).any() or (last.indices.min() < 0 and not are_finite(variables, inputs)):
-                raise _diverged("outputs", number - 1, options)
+            if np.isnan(diversity).any() or (
+                last.indices.min() < 0 and not evaluate(variables, inputs, dataset.labels).is_finite
+            ):
+                raise _diverged(number - 1, options)
             _check_batch(last.indices, state, options)
             write_queried(out, last)
             state = compiled_tell(state, rows, jnp.asarray(dataset.labels[last.indices]))
         fit, fit_seconds = _timed(compiled_fit, key, state, inputs)
         variables = fit.variables
-        num_correct = int(compiled_test(variables, *test))
+        evaluation = compiled_test(variables, *test)
+        if not evaluation.is_finite:
+            raise _diverged(number, options)
+        num_correct = int(evaluation.num_correct)
         yield {
             "round": number,
             "num_labeled": int(state.num_labeled),
@@ -212,17 +216,10 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
         }
 
 
-def _check_finite(variables: Any, number: int, options: RunOptions) -> None:
-    """Raises EnvironmentFailure for weights that are not finite: what a strategy makes of them is no batch."""
-    floats = [leaf for leaf in jax.tree.leaves(variables) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in floats):
-        raise _diverged("weights", number, options)
-
-
-def _diverged(what: str, number: int, options: RunOptions) -> EnvironmentFailure:
+def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
     return EnvironmentFailure(
-        f"the network's {what} after round {number} are not finite, so there is no batch to choose; try a "
-        f"smaller --learning-rate than {options.learning_rate}"
+        f"the network's outputs after round {number} are not finite, so they give no accuracy and no batch; "
+        f"try a smaller --learning-rate than {options.learning_rate}"
     )
 
 
@@ -304,14 +301,6 @@ def _make_embed(model: Model) -> Callable[..., Rows]:
     """Returns ``embed(variables, inputs, batch [k] int32) -> Rows``: the batch's gradient embeddings."""
     predict = make_predict(model)
     return lambda variables, inputs, batch: gradient_embedding(*predict(variables, inputs[batch]))
-
-
-def _make_are_finite(model: Model) -> Callable[..., jax.Array]:
-    """Returns ``are_finite(variables, inputs) -> scalar bool``: whether the network's outputs are."""
-    predict = make_predict(model)
-    return lambda variables, inputs: jnp.all(
-        jnp.array([jnp.all(jnp.isfinite(part)) for part in predict(variables, inputs)])
-    )
 
 
 def _rounds_at_start(options: RunOptions) -> int:

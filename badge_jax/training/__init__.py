@@ -8,15 +8,16 @@ from badge_jax.training.fit import (
     make_optimizer,
     make_train_step,
 )
-from badge_jax.training.predict import Outputs, make_num_correct, make_predict
+from badge_jax.training.predict import Evaluation, Outputs, make_evaluate, make_predict
 
 __all__ = [
+    "Evaluation",
     "Fit",
     "FitOptions",
     "Outputs",
     "StepMetrics",
+    "make_evaluate",
     "make_fit",
-    "make_num_correct",
     "make_optimizer",
     "make_predict",
     "make_train_step",

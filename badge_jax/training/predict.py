@@ -68,29 +68,44 @@ def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, ja
     return predict
 
 
-def make_num_correct(model: Model) -> Callable[[Variables, jax.Array, jax.Array], jax.Array]:
-    """Makes the function that counts the rows that a network classifies correctly, in evaluation mode.
+class Evaluation(NamedTuple):
+    """How a network does on labeled rows.
+
+    Attributes:
+        num_correct: scalar int32, rows classified correctly.
+        is_finite: scalar bool, whether all outputs are. Where they are not, the network has diverged and the
+            count means nothing.
+    """
+
+    num_correct: jax.Array
+    is_finite: jax.Array
+
+
+def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], Evaluation]:
+    """Makes the function that tries a network on labeled rows, in evaluation mode.
 
     Args:
         model: the network.
 
     Returns:
-        ``num_correct(variables, inputs [n, ...], labels [n] int32) -> scalar int32``, a pure function.
+        ``evaluate(variables, inputs [n, ...], labels [n] int32) -> Evaluation``, a pure function.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from badge_jax import mlp
-        >>> from badge_jax.training import make_num_correct
+        >>> from badge_jax.training import make_evaluate
         >>> model = mlp(3, hidden=8)
         >>> inputs = jax.random.normal(jax.random.key(0), (20, 4))
         >>> variables = model.init(jax.random.key(1), inputs)
-        >>> 0 <= int(make_num_correct(model)(variables, inputs, jnp.zeros(20, jnp.int32))) <= 20
-        True
+        >>> evaluation = make_evaluate(model)(variables, inputs, jnp.zeros(20, jnp.int32))
+        >>> 0 <= int(evaluation.num_correct) <= 20, bool(evaluation.is_finite)
+        (True, True)
     """
     predict = make_predict(model)
 
-    def num_correct(variables: Variables, inputs: jax.Array, labels: jax.Array) -> jax.Array:
-        predicted = jnp.argmax(predict(variables, inputs).logits, axis=1)
-        return jnp.sum(predicted == labels, dtype=jnp.int32)
+    def evaluate(variables: Variables, inputs: jax.Array, labels: jax.Array) -> Evaluation:
+        logits, features = predict(variables, inputs)
+        num_correct = jnp.sum(jnp.argmax(logits, axis=1) == labels, dtype=jnp.int32)
+        return Evaluation(num_correct, jnp.all(jnp.isfinite(logits)) & jnp.all(jnp.isfinite(features)))
 
-    return num_correct
+    return evaluate

@@ -5,8 +5,8 @@ import pytest
 from oracles import softmax
 from scipy import stats
 
-from badge_jax import FitOptions, make_fit, make_optimizer, make_predict, mlp
-from badge_jax.training import make_num_correct, make_train_step
+from badge_jax import FitOptions, Model, make_fit, make_optimizer, make_predict, mlp
+from badge_jax.training import make_evaluate, make_train_step
 from badge_jax.training.fit import _shuffle
 
 
@@ -94,8 +94,8 @@ def test_one_epoch_counts_every_labeled_row_once():
     fit = jax.jit(make_fit(model, make_optimizer(0.0), FitOptions(32, max_epochs=1)))
     for num_labeled in (1, 31, 32, 33, 200):
         result = fit_once(fit, inputs, labels, num_labeled, capacity=200)
-        exact = make_num_correct(model)(result.variables, inputs[:num_labeled], labels[:num_labeled])
-        assert float(result.train_accuracy) == pytest.approx(int(exact) / num_labeled)
+        exact = make_evaluate(model)(result.variables, inputs[:num_labeled], labels[:num_labeled])
+        assert float(result.train_accuracy) == pytest.approx(int(exact.num_correct) / num_labeled)
 
 
 def test_capacity_and_unlabeled_rows_change_nothing():
@@ -146,8 +146,23 @@ def test_prediction_in_batches(n):
     outputs = jax.jit(make_predict(model, batch_size=8))(variables, inputs)
     np.testing.assert_allclose(outputs.logits, logits, atol=1e-6)
     np.testing.assert_allclose(outputs.features, features, atol=1e-6)
-    correct = make_num_correct(model)(variables, inputs, labels)
-    assert int(correct) == int((logits.argmax(1) == labels).sum())
+    evaluation = make_evaluate(model)(variables, inputs, labels)
+    assert int(evaluation.num_correct) == int((logits.argmax(1) == labels).sum())
+    assert bool(evaluation.is_finite)
+
+
+@pytest.mark.parametrize("part", ["logits", "features"])
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
+def test_an_output_that_is_not_finite_is_told(part, value):
+    def apply(variables, x, *, mask, train):
+        outputs = {"logits": x[:, :3], "features": x}
+        outputs[part] = jnp.where(x[:, :1] == 7, value, outputs[part])
+        return outputs["logits"], outputs["features"], variables
+
+    evaluate = make_evaluate(Model(lambda key, x: {}, apply))
+    inputs = jnp.zeros((300, 4))
+    assert bool(evaluate({}, inputs, jnp.zeros(300, int)).is_finite)
+    assert not bool(evaluate({}, inputs.at[299, 0].set(7), jnp.zeros(300, int)).is_finite)
 
 
 def test_wrong_options_are_refused():
