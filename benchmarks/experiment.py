@@ -1,7 +1,7 @@
 """The whole MNIST experiment: ours beside a twin in PyTorch and NumPy.
 
     python -m benchmarks.experiment                    time: BADGE, one seed, five rounds
-    python -m benchmarks.experiment --peer CHECKOUT    the same, the twin's queries by the authors' init_centers
+    python -m benchmarks.experiment --peer CHECKOUT    the same, the twin's queries by the authors' code
     python -m benchmarks.experiment --accuracy         test accuracy of random, margin and BADGE, seeds 0–4
 
 The paper's protocol on MNIST: perceptron of 256, 100 random labels, batches of 1,000, everything trained from
@@ -40,7 +40,7 @@ from badge_jax.data import Dataset, load_dataset
 from badge_jax.training import make_evaluate
 from benchmarks import torch_twin
 from benchmarks.harness import RESULTS, device, versions
-from benchmarks.peers import load_init_centers, numpy_kmeans_plusplus
+from benchmarks.peers import load_authors_badge, numpy_kmeans_plusplus
 
 HIDDEN, MINIBATCH, LEARNING_RATE, NUM_INITIAL, BATCH_SIZE = 256, 64, 1e-3, 100, 1000
 COMPARED = ("random", "margin", "badge")
@@ -90,7 +90,7 @@ def ours(dataset: Dataset, strategy: str, num_rounds: int) -> Callable[[int], di
 
 
 def twin(
-    dataset: Dataset, strategy: str, num_rounds: int, init_centers: Callable | None = None
+    dataset: Dataset, strategy: str, num_rounds: int, authors: Callable | None = None
 ) -> Callable[[int], dict]:
     """The same experiment in PyTorch and NumPy, as a function of the seed."""
     mean, sd = dataset.channels.mean[0], dataset.channels.sd[0]
@@ -112,15 +112,14 @@ def twin(
         if strategy == "margin":
             best = p.topk(2, 1).values
             return free[np.argsort((best[:, 0] - best[:, 1]).numpy(), kind="stable")[:BATCH_SIZE]]
+        if authors is not None:
+            return free[authors(p.numpy(), features.numpy(), BATCH_SIZE)]
         residuals = (p - torch.nn.functional.one_hot(p.argmax(1), num_classes)).numpy()
-        if init_centers is None:
-            return free[numpy_kmeans_plusplus(rng, residuals, features.numpy(), BATCH_SIZE)]
-        dense = (residuals[:, :, None] * features.numpy()[:, None, :]).reshape(len(free), -1)
-        return free[init_centers(dense, BATCH_SIZE)]
+        return free[numpy_kmeans_plusplus(rng, residuals, features.numpy(), BATCH_SIZE)]
 
     def experiment(seed: int) -> dict:
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  the authors' function draws from it
+        np.random.seed(seed)  # noqa: NPY002  the authors' code draws from it
         rng = np.random.default_rng([seed, 2])
         labeled = initial_labels(dataset, seed)
         seconds = {"fit": 0.0, "query": 0.0, "test": 0.0}
@@ -150,11 +149,11 @@ def timed(seconds: dict[str, float], part: str, work: Callable, *args: object) -
 def compare_time(dataset: Dataset, options: argparse.Namespace) -> None:
     """Both in turn, ``--repeats`` times; medians."""
     num_rounds = 5
-    init_centers = load_init_centers(options.peer) if options.peer else None
+    authors = load_authors_badge(options.peer) if options.peer else None
     contestants = {
         "badge_jax": ours(dataset, "badge", num_rounds),
-        "PyTorch and init_centers" if options.peer else "PyTorch and NumPy": twin(
-            dataset, "badge", num_rounds, init_centers
+        f"PyTorch and {authors.name if authors else 'NumPy'}": twin(
+            dataset, "badge", num_rounds, authors and authors.query
         ),
     }
     results = {name: [] for name in contestants}

@@ -1,4 +1,4 @@
-"""Samplers as others write them: clean NumPy loops, and the authors' own function."""
+"""Samplers as others write them: clean NumPy loops, and the authors' own query."""
 
 import ast
 import contextlib
@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,22 +53,67 @@ def numpy_k_dpp(
     return members.tolist()
 
 
-def load_init_centers(checkout: Path) -> Callable:
-    """The authors' ``init_centers``, without the imports of its module (old networks, a Torch 7 reader)."""
+def probabilities_of(residuals: np.ndarray) -> np.ndarray:
+    """The probabilities p behind the residuals p − onehot(ŷ), whose only negative entry is at ŷ."""
+    return residuals + np.eye(residuals.shape[1], dtype=residuals.dtype)[residuals.argmin(axis=1)]
+
+
+class AuthorsBadge(NamedTuple):
+    """The authors' own query.
+
+    Attributes:
+        name: which of their versions it is.
+        writes_out: whether it writes the embedding [n, c·d] out. Since July 2023 theirs does not.
+        query: ``query(probabilities [n, c], features [n, d], k) -> [k]``, drawn by NumPy's global generator.
+    """
+
+    name: str
+    writes_out: bool
+    query: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+def load_authors_badge(checkout: Path) -> AuthorsBadge:
+    """What ``BadgeSampling.query`` of this checkout does, all of it but the network: the file's functions and
+    classes without its imports (old networks, a Torch 7 reader), upon a pool whose outputs are known."""
     path = checkout / "query_strategies" / "badge_sampling.py"
     if not path.exists():
         sys.exit(f"--peer: found no {path}; wanted a checkout of the authors' repository")
     from scipy import stats
-    from sklearn.metrics import pairwise_distances
+    from sklearn.metrics import pairwise_distances  # of the old version
 
-    functions = [
-        node for node in ast.parse(path.read_text()).body if getattr(node, "name", "") == "init_centers"
-    ]
-    names = {"np": np, "stats": stats, "pairwise_distances": pairwise_distances}
-    exec(compile(ast.Module(functions, []), str(path), "exec"), names)
+    source = path.read_text()
+    definitions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = {"np": np, "stats": stats, "pairwise_distances": pairwise_distances, "Strategy": _KnownOutputs}
+    exec(compile(ast.Module(definitions, []), str(path), "exec"), names)
 
-    def quietly(vectors: np.ndarray, k: int) -> list[int]:
+    def query(probabilities: np.ndarray, features: np.ndarray, k: int) -> np.ndarray:
+        nothing_labeled, labels = np.zeros(len(features), bool), np.zeros(len(features), int).view(_Tensor)
+        sampling = names["BadgeSampling"](labels, labels, nothing_labeled, None, None, None)
+        sampling.probabilities, sampling.features = probabilities.view(_Tensor), features.view(_Tensor)
         with contextlib.redirect_stdout(io.StringIO()):
-            return names["init_centers"](vectors, k)
+            return sampling.query(k)
 
-    return quietly
+    writes_out = "get_grad_embedding" in source
+    return AuthorsBadge(f"authors' BADGE{' before July 2023' if writes_out else ''}", writes_out, query)
+
+
+class _Tensor(np.ndarray):
+    """An array that gives itself out as a tensor of PyTorch."""
+
+    def numpy(self) -> np.ndarray:
+        return self.view(np.ndarray)
+
+
+class _KnownOutputs:
+    """Stands in for the authors' ``Strategy``, which BadgeSampling extends and asks for outputs."""
+
+    def __init__(self, x: _Tensor, y: _Tensor, labeled: np.ndarray, *_: object) -> None:
+        self.X, self.Y, self.idxs_lb, self.n_pool = x, y, labeled, len(y)
+
+    def get_embedding(self, *_: object, return_probs: bool = False) -> object:
+        return (self.features, self.probabilities) if return_probs else self.features
+
+    def get_grad_embedding(self, *_: object) -> _Tensor:
+        residuals = -self.probabilities
+        residuals[np.arange(len(residuals)), residuals.argmin(axis=1)] += 1
+        return (residuals[:, :, None] * self.features[:, None, :]).reshape(len(residuals), -1)

@@ -11,12 +11,13 @@ Contestants, in turn in one process:
 - the lazy seeder, the incremental one, and a clean NumPy loop (factored distances, ``Generator.choice``);
 - scikit-learn's ``kmeans_plusplus`` (one trial a step) and scikit-activeml's ``Badge``, which write the
   embedding out and are left out, with a line saying so, where it would take over 2 GiB;
-- with ``--peer PATH`` the ``init_centers`` of ``query_strategies/badge_sampling.py`` in a checkout of the
-  authors' repository, under the same bound;
+- with ``--peer PATH`` the ``query`` of ``query_strategies/badge_sampling.py`` in a checkout of the authors'
+  repository, factored since July 2023. An older checkout may be given beside it, under the same bound;
 - one pass over the pool by ``jnp.sum``.
 
-A pick of the others costs the same early and late, so they are timed on ``--slow-picks`` (``--peer-picks``)
-picks and compared by the pick. The set takes about fifteen minutes on 2 CPU cores.
+A pick of the others costs the same early and late, so they are timed on ``--slow-picks`` picks, or
+``--peer-picks`` where the embedding is written out, and compared by the pick. The set takes about fifteen
+minutes on 2 CPU cores.
 """
 
 import argparse
@@ -32,7 +33,7 @@ import numpy as np
 
 from badge_jax import Rows, kmeans_plusplus, lazy_kmeans_plusplus
 from benchmarks.harness import Contestant, arguments, compare, device, publish, versions
-from benchmarks.peers import load_init_centers, numpy_kmeans_plusplus
+from benchmarks.peers import AuthorsBadge, load_authors_badge, numpy_kmeans_plusplus, probabilities_of
 from benchmarks.pools import RECIPES, mnist_pool, synthetic_pool
 
 NAMED_SET = [  # recipe, n, c, d, k
@@ -73,10 +74,7 @@ def scikit_activeml_badge(rows: Rows, k: int) -> Callable:
             def predict_proba(self, X):
                 return X[:, :num_classes], X[:, num_classes:]
 
-        residuals = np.asarray(rows.left)
-        probabilities = residuals - np.eye(num_classes)[residuals.argmin(1)] * residuals.min(1, keepdims=True)
-        probabilities[np.arange(len(residuals)), residuals.argmin(1)] = 1 + residuals.min(1)
-        inputs = np.concatenate([probabilities, np.asarray(rows.right)], axis=1)
+        inputs = np.concatenate([probabilities_of(np.asarray(rows.left)), np.asarray(rows.right)], axis=1)
         unknown = np.full(len(inputs), np.nan)
         classifier = Outputs(classes=list(range(num_classes)))
         return lambda: Badge(random_state=0).query(inputs, unknown, classifier, fit_clf=False, batch_size=k)
@@ -108,10 +106,12 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
         dense = np.asarray(rows.to_dense())
         return lambda: sklearn_kmeans_plusplus(dense, peer_k, random_state=1, n_local_trials=1)
 
-    def authors():
-        init_centers = load_init_centers(options.peer)
-        dense = np.asarray(rows.to_dense())
-        return lambda: init_centers(dense, peer_k)
+    def authors(badge: AuthorsBadge, num_picks: int) -> Callable:
+        def prepare():
+            probabilities, features = probabilities_of(np.asarray(rows.left)), np.asarray(rows.right)
+            return lambda: badge.query(probabilities, features, num_picks)
+
+        return prepare
 
     found = [
         Contestant("lazy_kmeans_plusplus", jax_seeder(lazy_kmeans_plusplus, rows, k), k),
@@ -121,7 +121,11 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
     ]
     peer_k = min(k, options.peer_picks)
     peers = [("scikit-learn", scikit_learn), ("scikit-activeml Badge", scikit_activeml_badge(rows, peer_k))]
-    peers += [("authors' init_centers", authors)] if options.peer else []
+    for badge in map(load_authors_badge, options.peer):
+        if badge.writes_out:
+            peers.append((badge.name, authors(badge, peer_k)))
+        else:
+            found.append(Contestant(badge.name, authors(badge, slow_k), slow_k))
     for name, prepare in peers:
         if 4 * n * c * d > MOST_WRITTEN_OUT:
             print(f"left out: {name}, which would write out {4 * n * c * d / 2**30:.0f} GiB", file=sys.stderr)
@@ -197,7 +201,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--recipe", choices=(*RECIPES, "mnist"), default="soft")
     parser.add_argument("--mnist", type=Path, help="folder of the original MNIST files")
-    parser.add_argument("--peer", type=Path, help="checkout of the authors' repository")
+    parser.add_argument("--peer", type=Path, nargs="+", default=[], help="checkouts of the authors' repository")
     parser.add_argument("--slow-picks", type=int, default=200)
     parser.add_argument("--peer-picks", type=int, default=20, help="0 leaves the peers' libraries out")
     parser.add_argument("--curves", action="store_true")
@@ -223,7 +227,7 @@ def main() -> None:
         ]
         alone += ["--mnist", str(options.mnist)] if recipe == "mnist" else []
         alone += ["--slow-picks", str(options.slow_picks), "--peer-picks", str(options.peer_picks)]
-        alone += ["--peer", str(options.peer)] if options.peer else []
+        alone += ["--peer", *map(str, options.peer)] if options.peer else []
         found = contestants_for(rows, k, options)
         records += compare(
             f"seeding, {recipe}", sizes, "pick", found, options, ["-m", "benchmarks.samplers", *alone]
