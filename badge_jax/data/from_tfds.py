@@ -95,6 +95,7 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _tensorflow_datasets(name: str) -> Iterator[Any]:
     """The module tensorflow_datasets, without its output; its errors become EnvironmentFailure in one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN announces itself at every level
     with contextlib.ExitStack() as quiet:
         quiet.enter_context(warnings.catch_warnings(action="ignore"))
         try:
@@ -109,7 +110,7 @@ def _tensorflow_datasets(name: str) -> Iterator[Any]:
                 "installed; pip install 'badge_jax[data]'"
             ) from None
         tfds.disable_progress_bar()
-        for logger in (logging.getLogger("absl"), logging.getLogger("urllib3")):
+        for logger in map(logging.getLogger, ("absl", "tensorflow", "urllib3")):
             quiet.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
         quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))

@@ -1,5 +1,6 @@
 """SVHN's format, on small files, and what goes wrong; MNIST and CIFAR-10 are in test_registry."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -66,6 +67,26 @@ print(data.inputs.shape, data.test_inputs.shape, data.test_labels.tolist(), len(
         env={"PATH": "", "HOME": str(tmp_path), "TFDS_DATA_DIR": str(tmp_path / "tfds")},
     )
     assert done.stdout == "(12, 32, 32, 3) (5, 32, 32, 3) [1, 2, 3, 4, 5] 10\n", done.stderr
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("stderr", ["silenced while TensorFlow starts", "open"])
+def test_tensorflow_is_silent(tmp_path, stderr):
+    """At its source: versions differ in when they print. In a process of its own, where it starts."""
+    pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets (extra data)")
+    program = "from_tfds._silent_stderr = contextlib.nullcontext" if stderr == "open" else ""
+    program = f"""
+import contextlib
+from badge_jax.data import from_tfds
+{program}
+with from_tfds._tensorflow_datasets("mnist"):
+    import tensorflow as tf
+    assert [int(i) for i in tf.data.Dataset.range(3).map(lambda i: i + 1)] == [1, 2, 3]
+    tf.get_logger().warning("noise")
+"""
+    env = {"PATH": "", "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_missing_package_is_named(monkeypatch):
