@@ -19,6 +19,7 @@ import numpy as np
 from badge_jax import names
 from badge_jax._version import __version__
 from badge_jax.data import Dataset, load_dataset
+from badge_jax.devices import find_devices
 from badge_jax.embeddings import gradient_embedding
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.learner import ActiveLearner, LearnerState, make_active_learner
@@ -108,11 +109,7 @@ def environment() -> dict[str, Any]:
     Raises:
         EnvironmentFailure: if JAX finds no device.
     """
-    try:
-        devices = jax.devices()
-    except Exception as error:  # JAX raises what the backend's plugin raises
-        problem = str(error).partition("\n")[0] or type(error).__name__
-        raise EnvironmentFailure(f"JAX finds no device to run on: {problem}") from None
+    devices = find_devices()
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
     settings = ("enable_x64", "default_prng_impl", "threefry_partitionable", "default_matmul_precision")
     return {
