@@ -24,7 +24,7 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     # XLA would keep files of its own there, and on a GPU fail to compile where it cannot write them
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-    with contextlib.suppress(ImportError):  # a JAX that has moved this keeps programs in its own way
+    with contextlib.suppress(ImportError, AttributeError):  # a JAX that has moved this keeps its own store
         from jax._src import compilation_cache  # no public function takes a store
 
         compilation_cache.reset_cache()
@@ -32,7 +32,7 @@ def keep_compiled_programs() -> None:
 
 
 class _CheckedFiles:
-    """A folder of programs, as JAX's ``CacheInterface``; each file is a checksum and what it is the sum of.
+    """A folder of programs, as JAX's ``CacheInterface``; each file is a checksum, then the program.
 
     JAX's own store writes in place and never replaces a file. One that a full disk or a kill left in pieces
     costs every later process a warning and a compilation. Here it counts as missing, and is replaced. A disk

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 HIGHEST = jax.lax.Precision.HIGHEST
 _EPSILON = float(jnp.finfo(jnp.float32).eps)
-_NEAR = 2.0**-8  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
-_SAMPLE = 256  # rows whose mean is taken for the middle
+_NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
 
 
 @jax.tree_util.register_dataclass
@@ -132,13 +131,13 @@ class Points:
 
     Attributes:
         rows: `Rows` [n].
-        left_norms: [n] float32, squared norms of the left factors.
-        right_norms: [n] float32, squared norms of the right factors.
+        left_squared: [n] float32, squared norms of the left factors.
+        right_squared: [n] float32, squared norms of the right factors.
     """
 
     rows: Rows
-    left_norms: jax.Array
-    right_norms: jax.Array
+    left_squared: jax.Array
+    right_squared: jax.Array
 
     __iter__ = None
 
@@ -149,9 +148,9 @@ class Points:
         return jax.tree.map(lambda part: part[indices], self)
 
     @property
-    def norms(self) -> jax.Array:
+    def squared_norms(self) -> jax.Array:
         """Squared norms of the rows: [n] float32."""
-        return self.left_norms * self.right_norms
+        return self.left_squared * self.right_squared
 
     def block(self, start: jax.Array, size: int) -> "Points":
         """The ``size`` points from ``start`` (traced) on."""
@@ -164,7 +163,7 @@ def as_points(rows: Rows) -> Points:
 
 
 def squared_distances(points: Points, centers: Points, counted: jax.Array) -> jax.Array:
-    """Squared distance from every point x to every centre y; it is 0 for equal rows, and for no others.
+    """Squared distance from every point x to every centre y, 0 where their factors are equal.
 
     ‖x‖² + ‖y‖² − 2⟨x, y⟩ by matrix products, which loses its digits where x and y are near each other. So a
     point that is near a centre is compared with all of them again, by subtraction (`_by_subtraction`). Most
@@ -191,7 +190,7 @@ def squared_distances(points: Points, centers: Points, counted: jax.Array) -> ja
 
 def _by_products(points: Points, centers: Points) -> tuple[jax.Array, jax.Array]:
     """Squared distances by matrix products, and which of them are so small that they lack digits, [n, m]."""
-    scale = points.norms[:, None] + centers.norms[None, :]
+    scale = points.squared_norms[:, None] + centers.squared_norms[None, :]
     squared = jnp.maximum(scale - 2 * inner_products(points.rows, centers.rows), 0.0)
     return squared, squared < _NEAR * scale
 
@@ -218,7 +217,7 @@ def upper_bounds_to_row(points: Points, index: jax.Array) -> jax.Array:
     """
     left = jnp.dot(points.rows.left, points.rows.left[index], precision=HIGHEST)
     inner = left * jnp.dot(points.rows.right, points.rows.right[index], precision=HIGHEST)
-    scale = points.norms + points.norms[index]
+    scale = points.squared_norms + points.squared_norms[index]
     return jnp.maximum(scale - 2 * inner, 0.0) + 32 * _EPSILON * scale
 
 
@@ -233,7 +232,7 @@ def _by_subtraction(points: Points, centers: Points) -> jax.Array:
     """
     left = jnp.sum((points.rows.left[:, None, :] - centers.rows.left[None, :, :]) ** 2, axis=-1)
     right = jnp.sum((points.rows.right[:, None, :] - centers.rows.right[None, :, :]) ** 2, axis=-1)
-    a, z, b, w = points.left_norms, points.right_norms, centers.left_norms, centers.right_norms
+    a, z, b, w = points.left_squared, points.right_squared, centers.left_squared, centers.right_squared
     a, z, b, w = a[:, None], z[:, None], b[None, :], w[None, :]
     twice = left * (z + w) + right * (a + b) - left * right + (a - b) * (z - w)
     return jnp.where((left == 0) & (right == 0), 0.0, jnp.maximum(twice / 2, 0.0))
@@ -315,17 +314,31 @@ def _over_blocks(
     return jax.lax.fori_loop(0, (count + block - 1) // block, step, start)
 
 
-def middle(rows: Rows, counted: jax.Array) -> jax.Array:
-    """The mean of a sample of the rows ``counted`` [n] bool, if they are ordinary vectors: [d] float32.
+def middle(sample: Rows) -> jax.Array:
+    """The median of ordinary vectors, entry by entry: [d] float32.
 
     Matrix products lose the digits of a distance if all rows have a large part in common. Seen from the middle
-    (`seen_from`) they have none. Outer products have no middle that is an outer product; theirs is 0 here.
+    (`seen_from`) they have none. It is no mean: one giant row would move that away from all others. Outer
+    products have no middle that is an outer product; theirs is 0 here.
+
+    Args:
+        sample: `Rows` [m], some rows of the pool, as `sample_places` gives them.
     """
-    if rows.left.shape[1] > 1:
-        return jnp.zeros(rows.right.shape[1], jnp.float32)
-    indices, last = jnp.nonzero(counted, size=len(rows), fill_value=0)[0], jnp.sum(counted) - 1
-    sample = rows[indices[jnp.linspace(0, last, _SAMPLE).astype(jnp.int32)]]
-    return jnp.mean(sample.left * sample.right, axis=0)
+    if sample.left.shape[1] > 1:
+        return jnp.zeros(sample.right.shape[1], jnp.float32)
+    return jnp.median(sample.left * sample.right, axis=0)
+
+
+def middle_of(rows: Rows, counted: jax.Array) -> jax.Array:
+    """`middle` of a sample of the rows ``counted`` [n] bool."""
+    indices = jnp.nonzero(counted, size=len(rows), fill_value=0)[0]
+    return middle(rows[indices[sample_places(jnp.sum(counted))]])
+
+
+def sample_places(count: jax.Array | int) -> jax.Array:
+    """Places spread over ``count`` rows: [256] int32. If there are fewer rows, they come again in turn."""
+    places = jnp.arange(256, dtype=jnp.int32) * jnp.maximum(count // 256, 1)
+    return (places % jnp.maximum(count, 1)).astype(jnp.int32)
 
 
 def seen_from(origin: jax.Array, rows: Rows) -> Rows:

@@ -62,7 +62,7 @@ def defaults_of(path: Path) -> Run:
     options = from_config(config, path)
     if is_as_written is False:
         warnings.warn(
-            f"{path} was edited, or damaged, since it was written (its checksum is of another content); its "
+            f"{path} was edited, or damaged, since it was written (its checksum does not match); its "
             "options are taken as they are",
             UserWarning,
             stacklevel=2,

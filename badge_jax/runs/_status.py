@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -69,8 +70,10 @@ def status(out: Path | str) -> list[RunStatus]:
     found = {out / folder_of(options): options for options in recorded_runs(out)}
     for path in sorted(out.rglob("config.json")):
         if path.parent not in found:
-            with contextlib.suppress(InputError, KeyError, TypeError):
-                found[path.parent] = _options_of(read_config(path.parent))
+            try:
+                found[path.parent] = _options_of(path.parent)
+            except InputError as problem:
+                warnings.warn(f"left out: {problem}", UserWarning, stacklevel=2)
     if not found:
         raise InputError(f"{out} holds no runs; `badge-jax sweep` makes some")
     try:
@@ -118,11 +121,13 @@ def status_lines(runs: list[RunStatus]) -> list[str]:
     return lines
 
 
-def _options_of(config: dict) -> RunOptions:
-    """As far as a status needs them, also of a run of 0.1."""
+def _options_of(directory: Path) -> RunOptions:
+    """A run's options as far as a status needs them, also of a run of 0.1."""
+    config = read_config(directory)
+    for name in ("rounds", "initial"):
+        if not isinstance(config.get(name), int):
+            raise InputError(f"{directory / 'config.json'} is damaged: {name} is {config.get(name)!r}")
     names = ("dataset", "strategy", "batch_size", "rounds", "model", "seed", "initial")
-    if not all(isinstance(config[name], int) for name in ("rounds", "initial")):
-        raise InputError("a damaged configuration")
     return RunOptions(**{name: config[name] for name in names})
 
 

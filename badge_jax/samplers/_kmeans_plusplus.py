@@ -66,7 +66,7 @@ def kmeans_plusplus(
         nearest = jnp.minimum(nearest, squared_distances_to_row(points, index))
         return chosen.at[t].set(index), nearest, free.at[index].set(False)
 
-    index = draw_first(jax.random.fold_in(key, 0), points.norms, free, first, block=_block)
+    index = draw_first(jax.random.fold_in(key, 0), points.squared_norms, free, first, block=_block)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(index)
     carry = (chosen, squared_distances_to_row(points, index), free.at[index].set(False))
     return jax.lax.fori_loop(1, k, draw, carry)[0]

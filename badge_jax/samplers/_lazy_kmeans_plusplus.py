@@ -11,7 +11,7 @@ from badge_jax.rows import (
     as_points,
     at_unit_scale,
     check_rows,
-    middle,
+    middle_of,
     seen_from,
     upper_bounds_to_row,
 )
@@ -84,7 +84,7 @@ def lazy_kmeans_plusplus(
     sizes = make_sizes(n, c, d) if _sizes is None else _sizes
     free = availability(available, n)
     rows = at_unit_scale(rows, free)
-    points, origin = as_points(rows), middle(rows, free)
+    points, origin = as_points(rows), middle_of(rows, free)
     # of every row, as seen from the origin; the rows themselves only part by part, in `part`
     norms = seen_from(origin, rows).squared_norms
     wanted = jnp.minimum(k, jnp.sum(free))
@@ -124,7 +124,7 @@ def lazy_kmeans_plusplus(
         state = state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
         return finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
 
-    index = draw_first(jax.random.fold_in(key, 0), points.norms, free, first)
+    index = draw_first(jax.random.fold_in(key, 0), points.squared_norms, free, first)
     state = start_seeding(part(index[None]), index, k, n, sizes.sample, sizes)
     # the first centre stays pending: a bound that is only near its distances costs half a pass
     bound = upper_bounds_to_row(points, index).at[index].set(0.0)

@@ -11,7 +11,7 @@ from badge_jax.rows import (
     as_points,
     at_unit_scale,
     check_rows,
-    middle,
+    middle_of,
     nearest_center,
     seen_from,
     squared_distances_to_row,
@@ -64,9 +64,9 @@ def k_center_greedy(
     free = availability(available, n)
     centers = jnp.zeros(n, bool) if centers is None else availability(centers, n)
     rows = at_unit_scale(rows, free | centers)
-    points, origin = as_points(rows), middle(rows, free | centers)
     free = free & ~centers
-    longest = jnp.argmax(jnp.where(free, points.norms, -1.0)).astype(jnp.int32)
+    points, origin = as_points(rows), middle_of(rows, free)
+    longest = jnp.argmax(jnp.where(free, points.squared_norms, -1.0)).astype(jnp.int32)
     is_first = jnp.any(free) & ~jnp.any(centers)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(jnp.where(is_first, longest, -1))
     bound = jnp.where(is_first, squared_distances_to_row(points, longest), jnp.inf)

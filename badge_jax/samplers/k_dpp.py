@@ -36,9 +36,8 @@ from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.draw import fine_uniform
 
 # below this squared distance to the span of the others, a unit row counts as linearly dependent in float32
-_DEPENDENT = 1e-5
-# above 1 / (a member's squared distance to the span of the others), products with the inverse lack digits
-_NEAR_DEPENDENT = 100.0
+_DEPENDENT = 2e-6
+_NEAR_DEPENDENT = 0.01  # below this squared distance, products with the inverse lack digits
 _MOST_DRIFT = 3e-5  # above this relative error, the inverse is computed again
 
 
@@ -55,7 +54,7 @@ def k_dpp_swap(
 
     The chain starts from a uniformly random set of k independent rows. Each step draws u uniformly from the set
     and v uniformly from outside, and exchanges them with probability min(1, det(S − u + v) / det(S)). Memory
-    beyond the rows is n + k² numbers. A row whose squared distance to the span of the others is below 1e-5 of
+    beyond the rows is n + k² numbers. A row whose squared distance to the span of the others is below 2e-6 of
     its own squared norm counts as linearly dependent; no set contains such a row.
 
     Args:
@@ -195,9 +194,7 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
         proposals = Proposals(
             jax.random.randint(place_key, (block,), 0, k),
             jax.random.randint(candidate_key, (block,), 0, num_others),
-            jnp.log(
-                fine_uniform(jax.random.fold_in(uniform_key, 0), jax.random.uniform(uniform_key, (block,)))
-            ),
+            jnp.log(_uniform(uniform_key, block)),
             t * block + jnp.arange(block) < num_left,
         )
         chain = _exchange(rows, chain, proposals)
@@ -293,21 +290,22 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
 def _projection(chain: Chain, members: Rows, products: jax.Array) -> tuple[jax.Array, jax.Array]:
     """M B and Bᵀ M B, with M the inverse of the members' Gram matrix K and B = ``products`` [k, m].
 
-    Bᵀ M B is what the span of the members explains of the entrants. If the members are nearly dependent, M is
-    large and loses the digits that matter. With F = M B and R = B − K F, the residual, M is then needed for the
-    small part only: Bᵀ K⁻¹ B = Bᵀ F + Fᵀ R + Rᵀ K⁻¹ R.
+    Bᵀ M B is what the span of the members explains of the entrants. If these rows are nearly dependent, it
+    loses the digits that matter: M is large, or what is left of an entrant is small. With F = M B and the
+    residual R = B − K F, M is then needed for the small part only: Bᵀ K⁻¹ B = Bᵀ F + Fᵀ R + Rᵀ K⁻¹ R.
     """
     factor = _dot(chain.inverse, products)
+    explained = _dot(products.T, factor)
 
     def corrected() -> tuple[jax.Array, jax.Array]:
         is_empty = jnp.diag((chain.members < 0).astype(jnp.float32))
         residual = products - _dot(inner_products(members, members) + is_empty, factor)
         correction = _dot(chain.inverse, residual)
-        explained = _dot(products.T, factor) + _dot(factor.T, residual) + _dot(residual.T, correction)
-        return factor + correction, explained
+        return factor + correction, explained + _dot(factor.T, residual) + _dot(residual.T, correction)
 
-    is_near_dependent = jnp.max(jnp.diagonal(chain.inverse)) > _NEAR_DEPENDENT
-    return jax.lax.cond(is_near_dependent, corrected, lambda: (factor, _dot(products.T, factor)))
+    are_members_near = jnp.max(jnp.diagonal(chain.inverse)) > 1 / _NEAR_DEPENDENT
+    are_entrants_near = jnp.max(jnp.diagonal(explained)) > 1 - _NEAR_DEPENDENT
+    return jax.lax.cond(are_members_near | are_entrants_near, corrected, lambda: (factor, explained))
 
 
 def _sweep(swept: jax.Array, p: jax.Array) -> jax.Array:

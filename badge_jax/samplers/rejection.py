@@ -245,7 +245,7 @@ def accept(
     accepted = _true_first(is_accepted)  # the rejected ones behind them are overwritten later
     chosen = proposals.indices[accepted]
     cost = sizes.proposals * (state.num_pending.astype(jnp.float32) + sizes.proposals + sizes.batch_cost)
-    can_lower = _can_lower(candidates.norms, state.extents) & is_accepted[None, :]
+    can_lower = _can_lower(candidates.squared_norms, state.extents) & is_accepted[None, :]
     share = jnp.mean(can_lower, axis=0, dtype=jnp.float32)  # for each candidate, the share of the pool
     return state._replace(
         chosen=_write(state.chosen, chosen, state.num_chosen),
@@ -314,7 +314,7 @@ def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes) -> Extents:
 def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:
     """Which pending centres can lower a bound in each block: [blocks, p] bool."""
     is_center = jnp.arange(len(state.pending)) < state.num_pending
-    return _can_lower(state.pending.norms, extents) & is_center[None, :]
+    return _can_lower(state.pending.squared_norms, extents) & is_center[None, :]
 
 
 def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
@@ -341,7 +341,7 @@ def fold_rows(state: Seeding, points: Points, bound: jax.Array, sizes: Sizes) ->
     Returns:
         [block] float32.
     """
-    matters = centers_that_matter(state, extent_of(points.norms, bound))[0]
+    matters = centers_that_matter(state, extent_of(points.squared_norms, bound))[0]
     order = _true_first(matters)
 
     def block_at(i: jax.Array) -> Points:
@@ -446,4 +446,4 @@ def tiles_that_matter(state: Seeding) -> jax.Array:
 def fold_tile(state: Seeding, tile: Rows, bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, Extents]:
     points = as_points(tile)
     bound = fold_rows(state, points, bound, sizes)
-    return bound, extent_of(points.norms, bound)
+    return bound, extent_of(points.squared_norms, bound)

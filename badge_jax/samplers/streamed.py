@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax.rows import Points, Rows, as_points, middle, nearest_place, seen_from, squared_distances, tiles
+from badge_jax.rows import (
+    Points,
+    Rows,
+    as_points,
+    middle,
+    nearest_place,
+    sample_places,
+    seen_from,
+    squared_distances,
+    tiles,
+)
 
 _TILE_ENTRIES = 2**23  # entries of a tile, as float32: 32 MiB
 
@@ -86,8 +96,7 @@ def from_the_middle(rows: StreamedRows, counted: np.ndarray) -> StreamedRows:
     if rows.num_left > 1:
         return rows
     indices = np.flatnonzero(counted)
-    sample = rows.take(indices[np.linspace(0, len(indices) - 1, 256).astype(int)])
-    see = partial(_seen_from, _middle(sample, np.ones(256, bool)))
+    see = partial(_seen_from, _middle(rows.take(indices[np.asarray(sample_places(len(indices)))])))
     return rows._replace(
         read=lambda start, stop: see(rows.read(start, stop)), take=lambda indices: see(rows.take(indices))
     )

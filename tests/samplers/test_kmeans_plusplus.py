@@ -99,6 +99,8 @@ def rows_at_the_edge(kind):
     """Six rows whose distances a matrix product in float32 does not know."""
     rng = np.random.default_rng(5)
     apart = np.array([0.2, 0.5, 3.0, 1.0, 0.7, 1.5])[:, None] * rng.normal(size=(6, 4))
+    if kind == "a giant":
+        return dense_rows(jnp.asarray(apart, jnp.float32).at[2].set(1e9))
     if kind == "offset":
         return dense_rows(jnp.asarray(1e4 + apart, jnp.float32))
     clusters = np.array([0, 0, 0, 1, 1, 1])
@@ -109,9 +111,9 @@ def rows_at_the_edge(kind):
 
 
 @pytest.mark.parametrize("name", ["incremental", "lazy", "lazy, folding"])
-@pytest.mark.parametrize("kind", ["offset", "clusters", "clusters of outer products"])
+@pytest.mark.parametrize("kind", ["offset", "a giant", "clusters", "clusters of outer products"])
 def test_law_at_the_edge_of_float32(name, kind):
-    """A common offset of 10⁴ times the spread; clusters whose spread is 10⁻⁴ of their norm."""
+    """Offsets of 10⁴ times the spread, a row of 10⁹ times the others, clusters of 10⁻⁴ of their norm."""
     rows = rows_at_the_edge(kind)
     points = np.einsum("ni,nj->nij", *(np.asarray(a, np.float64) for a in (rows.left, rows.right)))
     law = kmeans_plusplus_law(points.reshape(6, -1), 3)
