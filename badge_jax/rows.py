@@ -10,6 +10,8 @@ import jax.numpy as jnp
 HIGHEST = jax.lax.Precision.HIGHEST
 _EPSILON = float(jnp.finfo(jnp.float32).eps)
 _NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
+_TILE = 4096  # points in one matrix product
+_SUBTRACTED = 2**19  # entries subtracted in one step where points are compared again
 
 
 @jax.tree_util.register_dataclass
@@ -162,8 +164,8 @@ def as_points(rows: Rows) -> Points:
     return Points(rows, jnp.sum(rows.left**2, axis=1), jnp.sum(rows.right**2, axis=1))
 
 
-def squared_distances(points: Points, centers: Points, counted: jax.Array) -> jax.Array:
-    """Squared distance from every point x to every centre y, 0 where their factors are equal.
+def squared_distances(points: Points, centers: Points, counted: jax.Array, origin: jax.Array) -> jax.Array:
+    """Squared distance from every point x to every centre y, 0 for a copy.
 
     ‖x‖² + ‖y‖² − 2⟨x, y⟩ by matrix products, which loses its digits where x and y are near each other. So a
     point that is near a centre is compared with all of them again, by subtraction (`_by_subtraction`). Most
@@ -173,6 +175,7 @@ def squared_distances(points: Points, centers: Points, counted: jax.Array) -> ja
         points: `Points` [n].
         centers: `Points` [m].
         counted: [n, m] bool, pairs whose distance matters; for others it may lack digits.
+        origin: [d] float32, from which ordinary vectors are seen (`middle`).
 
     Returns:
         [n, m] float32.
@@ -180,29 +183,42 @@ def squared_distances(points: Points, centers: Points, counted: jax.Array) -> ja
     References:
         The factored distance: Zhang et al. 2023, arXiv 2306.09910, appendix D.
     """
-    squared, is_near = _by_products(points, centers)
+    squared, is_near = _by_products(points, centers, origin)
 
-    def again(index: jax.Array, squared: jax.Array) -> jax.Array:
-        return squared.at[index].set(_by_subtraction(points.block(index, 1), centers)[0])
+    def again(indices: jax.Array, squared: jax.Array) -> jax.Array:
+        return squared.at[indices].set(_by_subtraction(points[indices], centers))
 
-    return _for_each(jnp.any(is_near & counted, axis=1), again, squared)
+    return _for_marked(jnp.any(is_near & counted, axis=1), _at_a_time(points, centers), again, squared)
 
 
-def _by_products(points: Points, centers: Points) -> tuple[jax.Array, jax.Array]:
+def _by_products(points: Points, centers: Points, origin: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Squared distances by matrix products, and which of them are so small that they lack digits, [n, m]."""
-    scale = points.squared_norms[:, None] + centers.squared_norms[None, :]
-    squared = jnp.maximum(scale - 2 * inner_products(points.rows, centers.rows), 0.0)
+    if points.rows.left.shape[1] > 1:
+        inner, norms, others = (
+            inner_products(points.rows, centers.rows),
+            points.squared_norms,
+            centers.squared_norms,
+        )
+    else:
+        x, y = (part.rows.left * part.rows.right - origin[None, :] for part in (points, centers))
+        inner, norms, others = jnp.dot(x, y.T, precision=HIGHEST), jnp.sum(x**2, axis=1), jnp.sum(y**2, axis=1)
+    scale = norms[:, None] + others[None, :]
+    squared = jnp.maximum(scale - 2 * inner, 0.0)
     return squared, squared < _NEAR * scale
 
 
-def _for_each(marked: jax.Array, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
-    """Folds ``(index, carry) -> carry`` over the places where ``marked`` [n] bool is True."""
+def _for_marked(marked: jax.Array, size: int, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:
+    """Folds ``(indices [size], carry) -> carry`` over the places where ``marked`` [n] bool is True.
 
-    def next_one(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-        index = jnp.argmax(carry[0])
-        return carry[0].at[index].set(False), step(index, carry[1])
+    The last indices may hold places that are not marked.
+    """
+    size = min(size, marked.shape[0])
 
-    return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), next_one, (marked, start))[1]
+    def next_ones(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        indices = jax.lax.top_k(carry[0].astype(jnp.float32), size)[1]
+        return carry[0].at[indices].set(False), step(indices, carry[1])
+
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), next_ones, (marked, start))[1]
 
 
 def squared_distances_to_row(points: Points, index: jax.Array) -> jax.Array:
@@ -228,14 +244,21 @@ def _by_subtraction(points: Points, centers: Points) -> jax.Array:
 
         2 ‖a⊗z − b⊗w‖² = A (‖z‖² + ‖w‖²) + Z (‖a‖² + ‖b‖²) − A Z + (‖a‖² − ‖b‖²)(‖z‖² − ‖w‖²)
 
-    The relative error is that of float32, divided by the relative distance if both factors differ.
+    The relative error is that of float32, divided by the relative distance if both factors differ. Rows that
+    agree to the last bits count as copies: an embedding may round a row's copy otherwise.
     """
     left = jnp.sum((points.rows.left[:, None, :] - centers.rows.left[None, :, :]) ** 2, axis=-1)
     right = jnp.sum((points.rows.right[:, None, :] - centers.rows.right[None, :, :]) ** 2, axis=-1)
     a, z, b, w = points.left_squared, points.right_squared, centers.left_squared, centers.right_squared
     a, z, b, w = a[:, None], z[:, None], b[None, :], w[None, :]
     twice = left * (z + w) + right * (a + b) - left * right + (a - b) * (z - w)
-    return jnp.where((left == 0) & (right == 0), 0.0, jnp.maximum(twice / 2, 0.0))
+    return jnp.where(twice / 2 <= (4 * _EPSILON) ** 2 * (a * z + b * w), 0.0, twice / 2)
+
+
+def _at_a_time(points: Points, centers: Points) -> int:
+    """How many points to compare by subtraction in one step."""
+    num_entries = len(centers) * (points.rows.left.shape[1] + points.rows.right.shape[1])
+    return max(8, min(512, _SUBTRACTED // num_entries))
 
 
 def nearest_center(
@@ -244,6 +267,7 @@ def nearest_center(
     count: jax.Array,
     block: int,
     start: jax.Array,
+    origin: jax.Array,
 ) -> jax.Array:
     """min(start, squared distance to the nearest of ``count`` centres), a block of centres at a time.
 
@@ -253,6 +277,7 @@ def nearest_center(
         count: scalar int32, how many centres count.
         block: centres in one matrix product.
         start: [n] float32, the distance known so far. Where it is not above 0 it stays.
+        origin: [d] float32, as in `squared_distances`.
 
     Returns:
         [n] float32.
@@ -262,11 +287,13 @@ def nearest_center(
         return jnp.minimum(nearest, jnp.min(distances, axis=1))
 
     matters = start > 0
-    lowered = _over_blocks(points, matters, block_at, count, block, nearer, start)
+    lowered = _over_blocks(points, matters, block_at, count, block, nearer, start, origin)
     return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(points: Points, centers: Points, count: jax.Array, block: int) -> jax.Array:
+def nearest_place(
+    points: Points, centers: Points, count: jax.Array, block: int, origin: jax.Array
+) -> jax.Array:
     """Which of the first ``count`` centres is nearest to each point, the first of equals: [n] int32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
@@ -278,7 +305,11 @@ def nearest_place(points: Points, centers: Points, count: jax.Array, block: int)
     n = len(points)
     unknown = jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32)
     all_count = jnp.ones(n, bool)
-    return _over_blocks(points, all_count, lambda i: centers.block(i, block), count, block, nearer, unknown)[1]
+
+    def block_at(i: jax.Array) -> Points:
+        return centers.block(i, block)
+
+    return _over_blocks(points, all_count, block_at, count, block, nearer, unknown, origin)[1]
 
 
 def _over_blocks(
@@ -289,27 +320,53 @@ def _over_blocks(
     block: int,
     fold: Callable,
     start: Any,
+    origin: jax.Array,
 ) -> Any:
     """Folds ``(first place, distances [m, block], carry of m points) -> carry`` over the blocks of centres.
 
-    Every pair of a point that ``matters`` [n] bool and one of the ``count`` centres is seen once, with its
-    distance; other distances are ∞. Carries are arrays [n].
+    Every pair of a point that ``matters`` [n] bool and one of the ``count`` centres is seen, with its distance;
+    other distances are ∞. A pair may come twice. Carries are arrays [n]. Points are taken a tile at a time.
     """
+    n, tile = len(points), min(len(points), _TILE)
+
+    def fold_tile(i: jax.Array, carry: Any) -> Any:
+        first = jnp.minimum(i * tile, n - tile)
+        points_here, matters_here, part = jax.tree.map(
+            lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), (points, matters, carry)
+        )
+        part = _over_centers(points_here, matters_here, block_at, count, block, fold, part, origin)
+        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, first, 0), carry, part)
+
+    if n == tile:
+        return _over_centers(points, matters, block_at, count, block, fold, start, origin)
+    return jax.lax.fori_loop(0, -(-n // tile), fold_tile, start)
+
+
+def _over_centers(
+    points: Points,
+    matters: jax.Array,
+    block_at: Callable[[jax.Array], Points],
+    count: jax.Array,
+    block: int,
+    fold: Callable,
+    start: Any,
+    origin: jax.Array,
+) -> Any:
+    """`_over_blocks` for one tile of points."""
 
     def step(i: jax.Array, carry: Any) -> Any:
         first, centers = i * block, block_at(i * block)
         is_counted = (first + jnp.arange(block) < count)[None, :]
-        squared, is_near = _by_products(points, centers)
+        squared, is_near = _by_products(points, centers, origin)
         is_again = matters & jnp.any(is_near & is_counted, axis=1)
         carry = fold(first, jnp.where(is_counted & ~is_near, squared, jnp.inf), carry)
 
-        def again(index: jax.Array, carry: Any) -> Any:
-            exact = _by_subtraction(points.block(index, 1), centers)
-            part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, index, 1), carry)
-            part = fold(first, jnp.where(is_counted, exact, jnp.inf), part)
-            return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, index, 0), carry, part)
+        def again(indices: jax.Array, carry: Any) -> Any:
+            exact = _by_subtraction(points[indices], centers)
+            part = fold(first, jnp.where(is_counted, exact, jnp.inf), jax.tree.map(lambda a: a[indices], carry))
+            return jax.tree.map(lambda a, b: a.at[indices].set(b), carry, part)
 
-        return _for_each(is_again, again, carry)
+        return _for_marked(is_again, _at_a_time(points, centers), again, carry)
 
     return jax.lax.fori_loop(0, (count + block - 1) // block, step, start)
 
@@ -318,8 +375,8 @@ def middle(sample: Rows) -> jax.Array:
     """The median of ordinary vectors, entry by entry: [d] float32.
 
     Matrix products lose the digits of a distance if all rows have a large part in common. Seen from the middle
-    (`seen_from`) they have none. It is no mean: one giant row would move that away from all others. Outer
-    products have no middle that is an outer product; theirs is 0 here.
+    they have none. It is no mean: one giant row would move that away from all others. Outer products have no
+    middle that is an outer product; theirs is 0 here, and not used.
 
     Args:
         sample: `Rows` [m], some rows of the pool, as `sample_places` gives them.
@@ -331,6 +388,8 @@ def middle(sample: Rows) -> jax.Array:
 
 def middle_of(rows: Rows, counted: jax.Array) -> jax.Array:
     """`middle` of a sample of the rows ``counted`` [n] bool."""
+    if rows.left.shape[1] > 1:
+        return middle(rows)
     indices = jnp.nonzero(counted, size=len(rows), fill_value=0)[0]
     return middle(rows[indices[sample_places(jnp.sum(counted))]])
 
@@ -339,11 +398,6 @@ def sample_places(count: jax.Array | int) -> jax.Array:
     """Places spread over ``count`` rows: [256] int32. If there are fewer rows, they come again in turn."""
     places = jnp.arange(256, dtype=jnp.int32) * jnp.maximum(count // 256, 1)
     return (places % jnp.maximum(count, 1)).astype(jnp.int32)
-
-
-def seen_from(origin: jax.Array, rows: Rows) -> Rows:
-    """The rows minus ``origin`` [d] if they are ordinary vectors, else the rows; distances are the same."""
-    return rows if rows.left.shape[1] > 1 else dense_rows(rows.left * rows.right - origin[None, :])
 
 
 def at_unit_scale(rows: Rows, counted: jax.Array) -> Rows:

@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
-    Points,
     Rows,
     as_points,
     at_unit_scale,
     check_rows,
     middle_of,
-    seen_from,
     upper_bounds_to_row,
 )
 from badge_jax.samplers._kmeans_plusplus import check_first, draw_first
@@ -84,13 +82,9 @@ def lazy_kmeans_plusplus(
     sizes = make_sizes(n, c, d) if _sizes is None else _sizes
     free = availability(available, n)
     rows = at_unit_scale(rows, free)
-    points, origin = as_points(rows), middle_of(rows, free)
-    # of every row, as seen from the origin; the rows themselves only part by part, in `part`
-    norms = seen_from(origin, rows).squared_norms
+    points = as_points(rows)
+    norms = points.squared_norms
     wanted = jnp.minimum(k, jnp.sum(free))
-
-    def part(indices: jax.Array) -> Points:
-        return as_points(seen_from(origin, rows[indices]))
 
     def is_unfinished(state: Seeding) -> jax.Array:
         # a total that is not finite means rows that are not: there is no law to draw from
@@ -98,7 +92,7 @@ def lazy_kmeans_plusplus(
 
     def test_batch(state: Seeding) -> Seeding:
         proposals = propose(jax.random.fold_in(key, 1 + state.num_batches), state, sizes)
-        return accept(state, proposals, part(proposals.indices), wanted, sizes)
+        return accept(state, proposals, points[proposals.indices], wanted, sizes)
 
     def fold(state: Seeding) -> jax.Array:
         order = jnp.argsort(norms)
@@ -110,7 +104,7 @@ def lazy_kmeans_plusplus(
             block_bound = bound[indices]
             block_bound = jax.lax.cond(
                 jnp.any(centers_that_matter(state, extent_of(norms[indices], block_bound))),
-                lambda: fold_rows(state, part(indices), block_bound, sizes),
+                lambda: fold_rows(state, points[indices], block_bound, sizes),
                 lambda: block_bound,
             )
             return bound.at[indices].set(block_bound)
@@ -124,8 +118,8 @@ def lazy_kmeans_plusplus(
         state = state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
         return finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
 
-    index = draw_first(jax.random.fold_in(key, 0), points.squared_norms, free, first)
-    state = start_seeding(part(index[None]), index, k, n, sizes.sample, sizes)
+    index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
+    state = start_seeding(points[index[None]], index, k, n, sizes.sample, sizes, middle_of(rows, free))
     # the first centre stays pending: a bound that is only near its distances costs half a pass
     bound = upper_bounds_to_row(points, index).at[index].set(0.0)
     state = with_sums(state._replace(bound=bound), free, sizes)

@@ -14,7 +14,7 @@ from badge_jax.samplers.streamed import (
     StreamedRows,
     Watch,
     all_squared_norms,
-    from_the_middle,
+    origin_of,
     padded_centers,
 )
 
@@ -48,10 +48,9 @@ def streamed_k_center(
         num_passes = 1
         chosen = [int(np.argmax(np.where(available, norms, -np.inf)))]
         bound[chosen], fresh = -np.inf, np.array(chosen)
-    rows = from_the_middle(rows, available)
-    num_distinct = k
+    origin, num_distinct = origin_of(rows, available), k
     while len(chosen) < k:
-        bound = _lower(bound, rows, fresh, partial(watch, f"pass {num_passes + 1}"))
+        bound = _lower(bound, rows, fresh, origin, partial(watch, f"pass {num_passes + 1}"))
         num_passes += 1
         if np.isnan(bound).any():
             raise ValueError("some rows are not finite")
@@ -66,7 +65,9 @@ def streamed_k_center(
     return Batch(np.asarray(chosen, np.int32), num_passes, num_distinct)
 
 
-def _lower(bound: np.ndarray, rows: StreamedRows, fresh: np.ndarray, watch: Callable) -> np.ndarray:
+def _lower(
+    bound: np.ndarray, rows: StreamedRows, fresh: np.ndarray, origin: jax.Array, watch: Callable
+) -> np.ndarray:
     """min(bound, squared distance to the nearest of the rows ``fresh``), in one pass: [n] float32."""
     block = min(rows.num_rows, 64)
     centers, lowered = padded_centers(rows, fresh, block), bound.copy()
@@ -74,7 +75,7 @@ def _lower(bound: np.ndarray, rows: StreamedRows, fresh: np.ndarray, watch: Call
         stop = start + rows.tile
         watch(stop, rows.num_rows)
         tile_bound = jnp.asarray(bound[start:stop])
-        lowered[start:stop] = _nearest(rows.read(start, stop), tile_bound, centers, len(fresh), block)
+        lowered[start:stop] = _nearest(rows.read(start, stop), tile_bound, centers, len(fresh), origin, block)
     return lowered
 
 
@@ -102,5 +103,7 @@ def _choose_furthest(
 
 
 @partial(jax.jit, static_argnames="block")
-def _nearest(tile: Rows, bound: jax.Array, centers: Points, count: jax.Array, block: int) -> jax.Array:
-    return nearest_center(as_points(tile), lambda i: centers.block(i, block), count, block, bound)
+def _nearest(
+    tile: Rows, bound: jax.Array, centers: Points, count: jax.Array, origin: jax.Array, block: int
+) -> jax.Array:
+    return nearest_center(as_points(tile), lambda i: centers.block(i, block), count, block, bound, origin)

@@ -16,7 +16,7 @@ from badge_jax.samplers.rejection import (
     make_sizes,
     tiles_that_matter,
 )
-from badge_jax.samplers.streamed import Batch, StreamedRows, Watch, all_squared_norms, from_the_middle
+from badge_jax.samplers.streamed import Batch, StreamedRows, Watch, all_squared_norms, origin_of
 
 
 def streamed_kmeans_plusplus(
@@ -43,10 +43,9 @@ def streamed_kmeans_plusplus(
     if first != "uniform":
         norms, num_passes = all_squared_norms(rows, watch), 1
     index = jitted_draw_first(key, norms, free, first)
-    rows = from_the_middle(rows, available)
     # as many copies as there are proposals: a batch then needs no other program
     first_rows = rows.take(np.full(sizes.proposals, index))
-    state = jitted_start(first_rows, index, free, k, len(rows.starts), sizes)
+    state = jitted_start(first_rows, index, free, k, len(rows.starts), sizes, origin_of(rows, available))
     num_distinct = k
     while int(state.num_chosen) < k:
         state = _fold(state, rows, free, sizes, watch, num_passes)

@@ -13,12 +13,11 @@ from badge_jax.rows import (
     check_rows,
     middle_of,
     nearest_center,
-    seen_from,
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
 
-_TILE, _BLOCK = 4096, 64  # rows and centres in one matrix product
+_BLOCK = 64  # centres in one matrix product
 _CANDIDATES = 512  # rows among which is chosen between two passes
 
 
@@ -72,7 +71,7 @@ def k_center_greedy(
     bound = jnp.where(is_first, squared_distances_to_row(points, longest), jnp.inf)
     bound = jnp.where(free, bound, -jnp.inf).at[jnp.where(is_first, longest, n)].set(-jnp.inf, mode="drop")
     given = jnp.pad(jnp.nonzero(centers, size=n, fill_value=0)[0], (0, _BLOCK))
-    bound = _lower(rows, origin, bound, given, jnp.sum(centers))
+    bound = _lower(points, origin, bound, given, jnp.sum(centers))
 
     def has_next(carry: tuple) -> jax.Array:
         _, number, bound = carry
@@ -85,10 +84,9 @@ def k_center_greedy(
         candidates, other = jnp.sort(ranked[:_CANDIDATES]), ranked[_CANDIDATES:]
         beyond = jnp.max(bound[other], initial=-jnp.inf)
         is_before = candidates < jnp.min(other, initial=n)
-        part = as_points(rows[candidates])
-        places, count = choose_furthest(part, bound[candidates], is_before, beyond, k - number)
+        places, count = choose_furthest(points[candidates], bound[candidates], is_before, beyond, k - number)
         fresh = candidates[places]
-        bound = _lower(rows, origin, bound, jnp.pad(fresh, (0, _BLOCK)), count)
+        bound = _lower(points, origin, bound, jnp.pad(fresh, (0, _BLOCK)), count)
         is_fresh = jnp.arange(len(fresh)) < count
         bound = bound.at[jnp.where(is_fresh, fresh, n)].set(-jnp.inf, mode="drop")
         chosen = chosen.at[jnp.where(is_fresh, number + jnp.arange(len(fresh)), k)].set(fresh, mode="drop")
@@ -134,22 +132,15 @@ def choose_furthest(
     return places, number
 
 
-def _lower(rows: Rows, origin: jax.Array, bound: jax.Array, indices: jax.Array, count: jax.Array) -> jax.Array:
-    """min(``bound``, squared distance to the nearest of the first ``count`` of the rows at ``indices``): [n].
+def _lower(
+    points: Points, origin: jax.Array, bound: jax.Array, indices: jax.Array, count: jax.Array
+) -> jax.Array:
+    """min(``bound``, squared distance to the nearest of the first ``count`` of the points at ``indices``): [n].
 
     Indices are padded by a block. The cost is that of the centres that count, not of all.
     """
-    n = len(rows)
-    tile = min(n, _TILE)
 
     def block_at(i: jax.Array) -> Points:
-        return as_points(seen_from(origin, rows[jax.lax.dynamic_slice_in_dim(indices, i, _BLOCK)]))
+        return points[jax.lax.dynamic_slice_in_dim(indices, i, _BLOCK)]
 
-    def fold(i: jax.Array, bound: jax.Array) -> jax.Array:
-        start = jnp.minimum(i * tile, n - tile)
-        part = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, tile), rows)
-        known = jax.lax.dynamic_slice_in_dim(bound, start, tile)
-        known = nearest_center(as_points(seen_from(origin, part)), block_at, count, _BLOCK, known)
-        return jax.lax.dynamic_update_slice_in_dim(bound, known, start, 0)
-
-    return jax.lax.fori_loop(0, -(-n // tile), fold, bound)
+    return nearest_center(points, block_at, count, _BLOCK, bound, origin)

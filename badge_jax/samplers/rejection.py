@@ -102,6 +102,7 @@ class Seeding(NamedTuple):
         extents: `Extents` of equal parts of the pool, or of a sample of it, at the last fold.
         to_fold: scalar float32, distances that a fold would compute, estimated from the extents.
         is_flat: scalar bool, whether Φ = 0; the bound is then 1 for every row that may still be drawn.
+        origin: [d] float32, from which ordinary vectors are seen (`middle`).
     """
 
     chosen: jax.Array
@@ -116,6 +117,7 @@ class Seeding(NamedTuple):
     extents: Extents
     to_fold: jax.Array
     is_flat: jax.Array
+    origin: jax.Array
 
 
 class Proposals(NamedTuple):
@@ -143,7 +145,9 @@ def make_sizes(n: int, c: int, d: int) -> Sizes:
     )
 
 
-def start_seeding(first: Points, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes) -> Seeding:
+def start_seeding(
+    first: Points, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes, origin: jax.Array
+) -> Seeding:
     """The state with the first centre pending and every bound ∞; real bounds, or a fold, come next.
 
     Args:
@@ -153,6 +157,7 @@ def start_seeding(first: Points, index: jax.Array, k: int, n: int, num_extents: 
         n: rows of the pool.
         num_extents: parts of the pool that have an extent.
         sizes: the sizes.
+        origin: as in `Seeding`.
 
     Returns:
         `Seeding`.
@@ -174,6 +179,7 @@ def start_seeding(first: Points, index: jax.Array, k: int, n: int, num_extents: 
         extents=Extents(jnp.zeros(num_extents, jnp.float32), unknown, unknown),
         to_fold=jnp.float32(n),
         is_flat=jnp.array(False),
+        origin=origin,
     )
 
 
@@ -232,11 +238,13 @@ def accept(
         state.num_pending,
         sizes.test_block,
         bound,
+        state.origin,
     )
     # if Φ = 0, all distances count as infinite, so that the bound alone decides
     is_open = thresholds < jnp.where(state.is_flat, bound, nearest)
     is_same = proposals.indices[:, None] == proposals.indices[None, :]
-    among = squared_distances(candidates, candidates, ~is_same & is_open[:, None] & is_open[None, :])
+    is_pair = ~is_same & is_open[:, None] & is_open[None, :]
+    among = squared_distances(candidates, candidates, is_pair, state.origin)
     among = jnp.where(is_same, 0.0, jnp.where(state.is_flat, jnp.inf, among))
 
     is_accepted = _accepted_in_order(is_open, ~(thresholds[:, None] < among))
@@ -347,7 +355,7 @@ def fold_rows(state: Seeding, points: Points, bound: jax.Array, sizes: Sizes) ->
     def block_at(i: jax.Array) -> Points:
         return state.pending[jax.lax.dynamic_slice_in_dim(order, i, sizes.fold_block)]
 
-    return nearest_center(points, block_at, jnp.sum(matters), sizes.fold_block, bound)
+    return nearest_center(points, block_at, jnp.sum(matters), sizes.fold_block, bound, state.origin)
 
 
 def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes) -> Seeding:
@@ -410,9 +418,15 @@ def jitted_draw_first(key: jax.Array, norms: jax.Array, free: jax.Array, first: 
 
 @partial(jax.jit, static_argnames=("k", "num_extents", "sizes"))
 def jitted_start(
-    first: Rows, index: jax.Array, free: jax.Array, k: int, num_extents: int, sizes: Sizes
+    first: Rows,
+    index: jax.Array,
+    free: jax.Array,
+    k: int,
+    num_extents: int,
+    sizes: Sizes,
+    origin: jax.Array,
 ) -> Seeding:
-    state = start_seeding(as_points(first), index, k, free.shape[0], num_extents, sizes)
+    state = start_seeding(as_points(first), index, k, free.shape[0], num_extents, sizes, origin)
     return state._replace(bound=jnp.where(free, jnp.inf, 0.0).at[index].set(0.0))
 
 

@@ -20,7 +20,6 @@ from badge_jax.rows import (
     middle,
     nearest_place,
     sample_places,
-    seen_from,
     squared_distances,
     tiles,
 )
@@ -91,15 +90,10 @@ def all_squared_norms(rows: StreamedRows, watch: Watch) -> np.ndarray:
     return norms
 
 
-def from_the_middle(rows: StreamedRows, counted: np.ndarray) -> StreamedRows:
-    """The same rows as seen from the `middle` of those ``counted`` [n] bool, at least one."""
-    if rows.num_left > 1:
-        return rows
+def origin_of(rows: StreamedRows, counted: np.ndarray) -> jax.Array:
+    """The `middle` of a sample of the rows ``counted`` [n] bool, at least one: [d] float32."""
     indices = np.flatnonzero(counted)
-    see = partial(_seen_from, _middle(rows.take(indices[np.asarray(sample_places(len(indices)))])))
-    return rows._replace(
-        read=lambda start, stop: see(rows.read(start, stop)), take=lambda indices: see(rows.take(indices))
-    )
+    return _middle(rows.take(indices[np.asarray(sample_places(len(indices)))]))
 
 
 def padded_centers(rows: StreamedRows, indices: np.ndarray, block: int) -> Points:
@@ -133,23 +127,23 @@ def nearest_pick(rows: StreamedRows, picks: np.ndarray, watch: Watch) -> np.ndar
     Returns:
         [n] int32, places in ``picks``.
     """
-    rows = from_the_middle(rows, np.ones(rows.num_rows, bool))
+    origin = origin_of(rows, np.ones(rows.num_rows, bool))
     centers = padded_centers(rows, picks, _BLOCK)
     nearest = np.empty(rows.num_rows, np.int32)
     for start in rows.starts:
         stop = start + rows.tile
         watch("assigning", stop, rows.num_rows)
-        nearest[start:stop] = _nearest_place(rows.read(start, stop), centers, len(picks))
+        nearest[start:stop] = _nearest_place(rows.read(start, stop), centers, len(picks), origin)
     return nearest
 
 
 def distances_when_chosen(rows: StreamedRows, picks: np.ndarray) -> np.ndarray:
     """Squared distance of each pick to the nearest pick before it, ∞ for the first: [k] float32."""
-    rows = from_the_middle(rows, np.isin(np.arange(rows.num_rows), picks))
+    origin = origin_of(rows, np.isin(np.arange(rows.num_rows), picks))
     block = min(len(picks), 1024)
     centers, distances = padded_centers(rows, picks, block), np.empty(len(picks), np.float32)
     for start in range(0, len(picks), block):
-        distances[start : start + block] = _nearest_before(centers, start, block)[: len(picks) - start]
+        distances[start : start + block] = _nearest_before(centers, start, block, origin)[: len(picks) - start]
     return distances
 
 
@@ -163,12 +157,12 @@ def time_of_a_pass(rows: StreamedRows) -> tuple[float, float]:
         Seconds of a pass that computes distances to one block of centres, and seconds of one distance.
     """
     count = min(_BLOCK, rows.num_rows)
-    centers = padded_centers(rows, np.arange(count), _BLOCK)
+    centers, origin = padded_centers(rows, np.arange(count), _BLOCK), origin_of(rows, np.ones(count, bool))
     for _ in range(2):  # the first compiles
         start = time.perf_counter()
         tile = jax.block_until_ready(rows.read(0, rows.tile))
         after_reading = time.perf_counter()
-        _nearest_place(tile, centers, count).block_until_ready()
+        _nearest_place(tile, centers, count, origin).block_until_ready()
         end = time.perf_counter()
     return (end - start) * len(rows.starts), (end - after_reading) / (_BLOCK * rows.tile)
 
@@ -176,18 +170,18 @@ def time_of_a_pass(rows: StreamedRows) -> tuple[float, float]:
 _BLOCK = 64  # centres in one matrix product
 _squared_norms = jax.jit(lambda rows: rows.squared_norms)
 _as_points = jax.jit(as_points)
-_middle, _seen_from = jax.jit(middle), jax.jit(seen_from)
+_middle = jax.jit(middle)
 
 
 @jax.jit
-def _nearest_place(tile: Rows, centers: Points, count: jax.Array) -> jax.Array:
-    return nearest_place(as_points(tile), centers, count, _BLOCK)
+def _nearest_place(tile: Rows, centers: Points, count: jax.Array, origin: jax.Array) -> jax.Array:
+    return nearest_place(as_points(tile), centers, count, _BLOCK, origin)
 
 
 @partial(jax.jit, static_argnames="block")
-def _nearest_before(centers: Points, start: jax.Array, block: int) -> jax.Array:
+def _nearest_before(centers: Points, start: jax.Array, block: int, origin: jax.Array) -> jax.Array:
     """Squared distance of each of ``block`` centres, from ``start`` on, to the nearest before it: [block]."""
     part = centers.block(start, block)
     is_earlier = jnp.arange(len(centers))[None, :] < start + jnp.arange(block)[:, None]
-    distances = squared_distances(part, centers, is_earlier)
+    distances = squared_distances(part, centers, is_earlier, origin)
     return jnp.min(distances, axis=1, where=is_earlier, initial=jnp.inf)

@@ -57,6 +57,21 @@ def test_a_common_offset(offset, num_centers):
     check_furthest(points, picks.tolist(), np.flatnonzero(centers))
 
 
+@pytest.mark.parametrize("giant", [1e3, 1e7, 1e12])
+def test_one_giant_row(giant):
+    points = np.random.default_rng(3).normal(size=(1500, 5)).astype(np.float32)
+    points[5] = giant
+    check_furthest(points, k_center_greedy(dense_rows(jnp.asarray(points)), 100).tolist(), [])
+
+
+@pytest.mark.parametrize("num_large", [300, 1200])
+def test_small_rows_beside_large_ones(num_large):
+    rng = np.random.default_rng(3)
+    points = np.concatenate([1 + rng.random((num_large, 5)), 1e-8 * rng.normal(size=(1500 - num_large, 5))])
+    points = points.astype(np.float32)
+    check_furthest(points, k_center_greedy(dense_rows(jnp.asarray(points)), num_large + 100).tolist(), [])
+
+
 def check_furthest(points, picks, centers):
     """Each pick is as far from its nearest centre as any row, to float32's rounding of the distance."""
     points = points.astype(np.float64)

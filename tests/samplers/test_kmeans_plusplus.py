@@ -327,7 +327,7 @@ def start_between(least, most):
     return bounds
 
 
-def no_pending(points, block_at, count, block, start):
+def no_pending(points, block_at, count, block, start, origin):
     return start
 
 
@@ -367,7 +367,7 @@ def test_bounds_need_not_be_distances(monkeypatch):
 def test_the_smallest_draw_accepts_no_row_of_negligible_distance(distance, num_accepted):
     """Where u·U < D² decides, u = 0 would accept whatever is not 0. The least u is 2⁻³⁴, here with U = 1."""
     points = as_points(dense_rows(jnp.array([[0.0], [distance]])))
-    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 2, 2, PENDING)
+    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 2, 2, PENDING, jnp.zeros(1))
     state = rejection.with_sums(state._replace(bound=jnp.ones(2).at[0].set(0)), jnp.ones(2, bool), PENDING)
     proposals = rejection.Proposals(jnp.array([1, 1]), jnp.full(2, 2.0**-34))
     state = rejection.accept(state, proposals, points[jnp.array([1, 1])], jnp.int32(2), PENDING)
@@ -377,7 +377,7 @@ def test_the_smallest_draw_accepts_no_row_of_negligible_distance(distance, num_a
 def test_proposals_never_draw_zero(monkeypatch):
     monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype=jnp.float32: jnp.zeros(shape, dtype))
     points = as_points(asymmetric_rows("factored"))
-    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 6, 6, PENDING)
+    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 6, 6, PENDING, jnp.zeros(4))
     state = rejection.with_sums(state._replace(bound=jnp.ones(6)), jnp.ones(6, bool), PENDING)
     with jax.disable_jit():
         assert rejection.propose(jax.random.key(0), state, PENDING).uniforms.tolist() == [2.0**-34] * 2
@@ -393,7 +393,7 @@ def test_blocks_of_other_norms_are_skipped():
     for first, second in itertools.permutations(range(6), 2):
         bound = jnp.asarray(squared[:, first], jnp.float32)
         center = as_points(rows[jnp.array([second])])
-        state = rejection.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING)
+        state = rejection.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING, jnp.zeros(4))
         for block in order.reshape(3, 2):
             extents = rejection.extent_of(rows.squared_norms[block], bound[block])
             matters = rejection.centers_that_matter(state, extents)[0]
@@ -445,7 +445,9 @@ def test_potential_of_large_batches():
 
     def potential(rows, picks):
         all_pairs = jnp.ones((len(rows), len(picks)), bool)
-        distances = squared_distances(as_points(rows), as_points(rows[picks]), all_pairs)
+        distances = squared_distances(
+            as_points(rows), as_points(rows[picks]), all_pairs, jnp.zeros(rows.right.shape[1])
+        )
         return jnp.sum(jnp.min(distances, axis=1))
 
     rows = random_pool(20_000)

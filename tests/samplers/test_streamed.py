@@ -170,6 +170,27 @@ def test_k_center_takes_many_picks_a_pass():
     assert batch.num_passes < 20
 
 
+@pytest.mark.parametrize("kind", ["offset", "giant", "clusters"])
+def test_k_center_at_the_edge_of_float32(kind):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(3000, 4))
+    if kind == "offset":
+        points += 1e4
+    if kind == "giant":
+        points[7] = 1e9
+    if kind == "clusters":
+        points = np.eye(4)[rng.integers(0, 4, 3000)] + 1e-4 * points
+    points = (points / abs(points).max()).astype(np.float32)
+    reading = Reading(Rows(jnp.ones((3000, 1), jnp.float32), jnp.asarray(points)))
+    batch = streamed_k_center(reading.rows, 60, np.ones(3000, bool), np.zeros(0, int), quiet)
+    assert batch.num_distinct == 60
+    points = points.astype(np.float64)
+    nearest = ((points - points[batch.indices[0]]) ** 2).sum(1)
+    for index in batch.indices[1:]:
+        assert nearest[index] >= nearest.max() * (1 - 1e-5)
+        nearest = np.minimum(nearest, ((points - points[index]) ** 2).sum(1))
+
+
 @pytest.mark.parametrize("pool", ["one-hot", "integers", "zeros but ten"])
 def test_k_center_with_ties_takes_many_picks_a_pass_and_one_program(pool, compilations):
     n, rng = 3000, np.random.default_rng(0)
