@@ -403,13 +403,30 @@ def sample_places(count: jax.Array | int) -> jax.Array:
 def at_unit_scale(rows: Rows, counted: jax.Array) -> Rows:
     """The rows times one power of two, so that the longest of those ``counted`` [n] bool has a norm near 1.
 
-    Scaling by a power of two rounds nothing and changes no law that depends on ratios. It keeps the squares of
-    very confident rows (norms under 1e-19) from underflowing. All of it goes into ``left``, so that ``right``
-    need not be copied: the largest entry of ``right`` must lie between 1e-18 and 1e18.
+    That is the longest row, not that of the greatest left factor: its other factor may be 0. Scaling by a power
+    of two rounds nothing and changes no law that depends on ratios. It keeps the squares of very confident rows
+    (norms under 1e-19) from underflowing. All of it goes into ``left``, so that ``right`` need not be copied:
+    the largest entry of ``right`` must lie between 1e-18 and 1e18.
     """
 
-    def exponent(matrix: jax.Array) -> jax.Array:
-        return jnp.frexp(jnp.max(jnp.abs(matrix), where=counted[:, None], initial=0.0))[1]
+    greatest = [jnp.where(counted, jnp.max(jnp.abs(matrix), axis=1), 0.0) for matrix in (rows.left, rows.right)]
+    left, right = unit_exponents(*greatest)
+    return Rows(jnp.ldexp(jnp.ldexp(rows.left, -left), -right), rows.right)
 
-    left = jnp.ldexp(rows.left, -exponent(rows.left))
-    return Rows(jnp.ldexp(left, -exponent(rows.right)), rows.right)
+
+def unit_exponents(left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The exponents of two by which to divide the factors, so that the longest row has a norm near 1.
+
+    Args:
+        left: [n] float32, greatest absolute entry of each left factor; 0 for a row that does not count.
+        right: [n] float32, of each right factor.
+
+    Returns:
+        Two scalars int32. Divided by them, no right factor has an entry above 1, and no left factor one above
+        2⁶⁰, so that no square overflows.
+    """
+    (_, lefts), (_, rights) = jnp.frexp(left), jnp.frexp(right)
+    most_left, most_right = jnp.frexp(jnp.max(left))[1], jnp.frexp(jnp.max(right))[1]
+    longest = jnp.max(jnp.where((left > 0) & (right > 0), lefts + rights, -10_000))
+    longest = jnp.where(longest > -10_000, longest, most_left + most_right)
+    return jnp.maximum(longest - most_right, most_left - 60), most_right

@@ -187,6 +187,17 @@ def test_unit_scale_is_that_of_the_counted_rows():
     np.testing.assert_array_equal(scaled.left[counted], plain.left[counted])
 
 
+def test_unit_scale_is_that_of_the_longest_row_not_of_the_greatest_factor():
+    """A row of features 0 is no row to scale by, however unsure its logits."""
+    rows = random_rows()
+    rows = Rows((rows.left * 1e-26).at[2].set(0.5), rows.right.at[2].set(0.0))
+    norms = np.asarray(at_unit_scale(rows, jnp.ones(7, bool)).squared_norms, np.float64)
+    exact = (dense(rows) ** 2).sum(1)
+    others = np.arange(7) != 2
+    assert norms[2] == 0
+    np.testing.assert_allclose(norms[others] / norms[0], exact[others] / exact[0], rtol=16 * EPSILON)
+
+
 def test_unit_scale_of_zero_is_zero():
     rows = random_rows()
     assert (at_unit_scale(Rows(rows.left * 0, rows.right), jnp.ones(7, bool)).left == 0).all()

@@ -196,6 +196,8 @@ def read_rounds(directory: Path, *, to_resume: bool = False) -> list[dict[str, A
     if not path.exists():
         return []
     lines = []
+    if not path.stat().st_size:
+        raise InputError(f"{path} is damaged: it is empty; {REMEDY}")
     for number, text in enumerate(path.read_bytes().splitlines()):
         try:
             lines.append(parse_object(text))

@@ -25,8 +25,8 @@ def read_vector(path: Path, name: str) -> np.ndarray:
         The array of a ``.npy`` file as it is stored, else [m] int64.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds anything else. A UserWarning is given for text
-            that names no row.
+        InputError: if the file is missing or damaged, or holds anything else. A UserWarning is given for a
+            list that names no row.
 
     Example:
         >>> import tempfile
@@ -40,17 +40,23 @@ def read_vector(path: Path, name: str) -> np.ndarray:
     """
     check_file(path, name, "a .npy file or one row number a line")
     if is_npy(path) or path.suffix == ".npy":
-        return open_npy(path, name).read()
+        rows = open_npy(path, name).read()
+        _warn_if_empty(rows.size, path, name)
+        return rows
     text = _text(path, name)
     words = _index_column(text, f"{name}: {path}")
     if words is None:
         words = [line.strip() for line in text.split("\n") if line.strip()]
-    if not words:
-        warnings.warn(f"{name}: {path} names no row, so none counts as labeled", UserWarning, stacklevel=2)
+    _warn_if_empty(len(words), path, name)
     for word in words:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
             raise InputError(f"{name}: {path} holds {word[:40]!r}; wanted one row number a line")
     return np.array([int(word) for word in words], np.int64)
+
+
+def _warn_if_empty(num_rows: int, path: Path, name: str) -> None:
+    if not num_rows:
+        warnings.warn(f"{name}: {path} names no row, so none counts as labeled", UserWarning, stacklevel=3)
 
 
 def read_ids(path: Path, name: str, n: int) -> list[str]:

@@ -13,7 +13,7 @@ from badge_jax import names
 from badge_jax.embeddings import pool_gradients
 from badge_jax.errors import InputError
 from badge_jax.pool import Pool
-from badge_jax.rows import Rows, tiles
+from badge_jax.rows import Rows, tiles, unit_exponents
 from badge_jax.samplers.streamed import StreamedRows, Watch, tile_size
 from badge_jax.selection.matrices import Matrix
 from badge_jax.selection.task import Task
@@ -90,7 +90,9 @@ def survey(task: Task, watch: Watch) -> Survey:
     rows: StreamedRows | None = None
     scales: tuple[np.float32, ...] = ()
     if found.left is not None and found.right is not None:
-        scales = tuple(_power_of_two(part[counted].max()) for part in (found.left, found.right))
+        left, right = (jnp.where(counted, part, 0.0) for part in (found.left, found.right))
+        exponents = unit_exponents(left, right)
+        scales = tuple(_power_of_two(int(exponent)) for exponent in exponents)
         rows = streamed_rows(task, scales)
     return Survey(remarks, found.score, rows, math.prod(map(float, scales)))
 
@@ -234,9 +236,9 @@ def _masks(task: Task, index: slice | np.ndarray) -> tuple[np.ndarray, np.ndarra
     return ~available, available
 
 
-def _power_of_two(largest: np.floating) -> np.float32:
-    """The power of two that brings the largest entry near 1."""
-    return np.float32(2.0 ** max(-126, min(126, -math.frexp(float(largest))[1])))
+def _power_of_two(exponent: int) -> np.float32:
+    """2 to minus this exponent, as far as float32 has it."""
+    return np.float32(2.0 ** max(-126, min(126, -exponent)))
 
 
 def _check(task: Task, found: _Look) -> list[str]:
