@@ -216,7 +216,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
 def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
     return EnvironmentFailure(
         f"the network's outputs after round {number} are not finite, so they give no accuracy and no batch; "
-        f"try a smaller --learning-rate than {options.learning_rate}"
+        f"try a smaller --learning-rate than {options.learning_rate}, in another folder"
     )
 
 

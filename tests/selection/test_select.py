@@ -184,6 +184,16 @@ def test_dtypes_and_probabilities(arrays):
         assert len(set(select(40, features=arrays["features"], probabilities=one_hot).tolist())) == 40
 
 
+def test_copies_are_told_though_tiles_and_batches_round_them_differently():
+    rng = np.random.default_rng(1)
+    features = np.maximum(rng.normal(size=(10, 32)), 0).astype(np.float16)
+    logits = (features.astype(np.float32) @ rng.normal(size=(32, 5)) / 6).astype(np.float32)
+    pool = {"features": np.tile(features, (200, 1)), "logits": np.tile(logits, (200, 1))}
+    with pytest.warns(UserWarning, match="only 10 of the 15 picks differ"):
+        picks = select(15, **pool)
+    assert len(set((picks[:10] % 10).tolist())) == 10
+
+
 @pytest.mark.extras
 def test_torch_tensors(arrays):
     torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
