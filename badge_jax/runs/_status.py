@@ -73,7 +73,8 @@ def status(out: Path | str) -> list[RunStatus]:
             try:
                 found[path.parent] = _options_of(path.parent)
             except InputError as problem:
-                warnings.warn(f"left out: {problem}", UserWarning, stacklevel=2)
+                if (path.parent / "rounds.jsonl").exists():  # else the file may be another program's
+                    warnings.warn(f"left out: {problem}", UserWarning, stacklevel=2)
     if not found:
         raise InputError(f"{out} holds no runs; `badge-jax sweep` makes some")
     try:

@@ -239,6 +239,9 @@ def test_damaged_configurations_are_not_counted(tmp_path, changes):
     write_config(tmp_path / "run")
     write_config(tmp_path / "other", **changes)
     assert len(status(tmp_path)) == 1
+    (tmp_path / "other" / "rounds.jsonl").write_text("{}\n")  # now it is somebody's run, and lost
+    with pytest.warns(UserWarning, match=r"left out: .*other.config.json is"):
+        assert len(status(tmp_path)) == 1
 
 
 def test_no_folder_no_runs(tmp_path, capsys):
