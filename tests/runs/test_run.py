@@ -214,7 +214,7 @@ def test_killed_at_any_write_and_resumed_is_as_undisturbed(tmp_path, monkeypatch
     check_killed_and_resumed(dataclasses.replace(OPTIONS, strategy=strategy), moment, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("variant", ["reference", "exp4p"])
+@pytest.mark.parametrize("variant", ["reference", pytest.param("exp4p", marks=pytest.mark.slow)])
 def test_the_bandit_and_diagnostics_survive_a_kill(tmp_path, monkeypatch, variant):
     options = dataclasses.replace(OPTIONS, strategy=f"albl(variant={variant})", diagnostics=True)
     check_killed_and_resumed(options, "after", tmp_path, monkeypatch)

@@ -68,7 +68,7 @@ def test_copies_and_zero_rows_never_meet_in_a_set():
     assert chi_square_p(sets_of_chains(rows, 3, 30_000), law) > 1e-4
 
 
-@pytest.mark.parametrize("spread", [0.02, 0.01])
+@pytest.mark.parametrize("spread", [0.02, pytest.param(0.01, marks=pytest.mark.slow)])
 def test_law_of_rows_that_are_nearly_parallel(spread):
     """The inverse of the Gram matrix has entries of 10⁴ here, and the complement is 10⁻³ and less."""
     points = (1 + spread * np.random.default_rng(0).normal(size=(7, 4))).astype(np.float32)
@@ -77,6 +77,7 @@ def test_law_of_rows_that_are_nearly_parallel(spread):
     assert chi_square_p(draws, law) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_law_of_nearly_parallel_rows_has_teeth(monkeypatch):
     """Without the correction of products with a large inverse."""
     monkeypatch.setattr(k_dpp, "_NEAR_DEPENDENT", 1e-30)

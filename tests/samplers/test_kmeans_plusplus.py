@@ -110,7 +110,9 @@ def rows_at_the_edge(kind):
     return Rows(jnp.asarray(left, jnp.float32), jnp.asarray(1 + 1e-4 * rng.normal(size=(6, 4)), jnp.float32))
 
 
-@pytest.mark.parametrize("name", ["incremental", "lazy", "lazy, folding"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("incremental", "lazy")), "lazy, folding"]
+)
 @pytest.mark.parametrize("kind", ["offset", "a giant", "clusters", "clusters of outer products"])
 def test_law_at_the_edge_of_float32(name, kind):
     """Offsets of 10⁴ times the spread, a row of 10⁹ times the others, clusters of 10⁻⁴ of their norm."""
@@ -120,6 +122,7 @@ def test_law_at_the_edge_of_float32(name, kind):
     assert chi_square_p(draws_of(SEEDERS[name], rows, 3, 100_000), law) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clusters", "clusters of outer products"])
 def test_the_law_at_the_edge_has_teeth(monkeypatch, kind):
     """With distances by matrix products alone."""
@@ -354,6 +357,7 @@ def test_the_lazy_law_test_has_teeth(monkeypatch, name, function, mutant):
     assert chi_square_p(draws, law) < 1e-4
 
 
+@pytest.mark.slow
 def test_bounds_need_not_be_distances(monkeypatch):
     monkeypatch.setattr(lazy_module, "upper_bounds_to_row", start_between(1, 2))
     rows = asymmetric_rows("factored")
