@@ -8,6 +8,7 @@ import pytest
 from benchmarks.peers import load_authors_badge, probabilities_of
 
 pytest.importorskip("sklearn", reason="needs scikit-learn (group peers)")
+pytestmark = pytest.mark.extras
 
 SINCE_JULY_2023 = """
     import a_package_that_nobody_has
