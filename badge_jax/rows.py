@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 HIGHEST = jax.lax.Precision.HIGHEST
-_EPSILON = float(jnp.finfo(jnp.float32).eps)
+EPSILON = float(jnp.finfo(jnp.float32).eps)  # relative spacing of float32
 _NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
 _TILE = 4096  # points in one matrix product
 _SUBTRACTED = 2**19  # entries subtracted in one step where points are compared again
@@ -234,7 +234,7 @@ def upper_bounds_to_row(points: Points, index: jax.Array) -> jax.Array:
     left = jnp.dot(points.rows.left, points.rows.left[index], precision=HIGHEST)
     inner = left * jnp.dot(points.rows.right, points.rows.right[index], precision=HIGHEST)
     scale = points.squared_norms + points.squared_norms[index]
-    return jnp.maximum(scale - 2 * inner, 0.0) + 32 * _EPSILON * scale
+    return jnp.maximum(scale - 2 * inner, 0.0) + 32 * EPSILON * scale
 
 
 def _by_subtraction(points: Points, centers: Points) -> jax.Array:
@@ -252,7 +252,7 @@ def _by_subtraction(points: Points, centers: Points) -> jax.Array:
     a, z, b, w = points.left_squared, points.right_squared, centers.left_squared, centers.right_squared
     a, z, b, w = a[:, None], z[:, None], b[None, :], w[None, :]
     twice = left * (z + w) + right * (a + b) - left * right + (a - b) * (z - w)
-    return jnp.where(twice / 2 <= (4 * _EPSILON) ** 2 * (a * z + b * w), 0.0, twice / 2)
+    return jnp.where(twice / 2 <= (4 * EPSILON) ** 2 * (a * z + b * w), 0.0, twice / 2)
 
 
 def _at_a_time(points: Points, centers: Points) -> int:
@@ -261,23 +261,34 @@ def _at_a_time(points: Points, centers: Points) -> int:
     return max(8, min(512, _SUBTRACTED // num_entries))
 
 
-def nearest_center(
-    points: Points,
-    block_at: Callable[[jax.Array], Points],
-    count: jax.Array,
-    block: int,
-    start: jax.Array,
-    origin: jax.Array,
-) -> jax.Array:
-    """min(start, squared distance to the nearest of ``count`` centres), a block of centres at a time.
+class CenterBlocks(NamedTuple):
+    """Centres that are taken a block at a time.
+
+    Attributes:
+        at: first place -> the centres from there on, `Points` [size].
+        size: centres in a block, and so in one matrix product.
+        num_centers: scalar int32, how many centres count.
+        origin: [d] float32, as in `squared_distances`.
+    """
+
+    at: Callable[[jax.Array], Points]
+    size: int
+    num_centers: jax.Array
+    origin: jax.Array
+
+
+def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array) -> CenterBlocks:
+    """The first ``count`` of ``centers`` [m], in blocks of ``size``; m is a multiple of it."""
+    return CenterBlocks(lambda first: centers.block(first, size), size, count, origin)
+
+
+def nearest_center(points: Points, blocks: CenterBlocks, start: jax.Array) -> jax.Array:
+    """min(start, squared distance to the nearest centre).
 
     Args:
         points: `Points` [n].
-        block_at: first place -> the centres from there on, `Points` [block].
-        count: scalar int32, how many centres count.
-        block: centres in one matrix product.
+        blocks: the centres.
         start: [n] float32, the distance known so far. Where it is not above 0 it stays.
-        origin: [d] float32, as in `squared_distances`.
 
     Returns:
         [n] float32.
@@ -287,14 +298,12 @@ def nearest_center(
         return jnp.minimum(nearest, jnp.min(distances, axis=1))
 
     matters = start > 0
-    lowered = _over_blocks(points, matters, block_at, count, block, nearer, start, origin)
+    lowered = _over_blocks(points, matters, blocks, nearer, start)
     return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(
-    points: Points, centers: Points, count: jax.Array, block: int, origin: jax.Array
-) -> jax.Array:
-    """Which of the first ``count`` centres is nearest to each point, the first of equals: [n] int32."""
+def nearest_place(points: Points, blocks: CenterBlocks) -> jax.Array:
+    """Which centre is nearest to each point, the first of equals: [n] int32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
         nearest, place = carry
@@ -304,28 +313,14 @@ def nearest_place(
 
     n = len(points)
     unknown = jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32)
-    all_count = jnp.ones(n, bool)
-
-    def block_at(i: jax.Array) -> Points:
-        return centers.block(i, block)
-
-    return _over_blocks(points, all_count, block_at, count, block, nearer, unknown, origin)[1]
+    return _over_blocks(points, jnp.ones(n, bool), blocks, nearer, unknown)[1]
 
 
-def _over_blocks(
-    points: Points,
-    matters: jax.Array,
-    block_at: Callable[[jax.Array], Points],
-    count: jax.Array,
-    block: int,
-    fold: Callable,
-    start: Any,
-    origin: jax.Array,
-) -> Any:
-    """Folds ``(first place, distances [m, block], carry of m points) -> carry`` over the blocks of centres.
+def _over_blocks(points: Points, matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any) -> Any:
+    """Folds ``(first place, distances [m, size], carry of m points) -> carry`` over the blocks of centres.
 
-    Every pair of a point that ``matters`` [n] bool and one of the ``count`` centres is seen, with its distance;
-    other distances are ∞. A pair may come twice. Carries are arrays [n]. Points are taken a tile at a time.
+    Every pair of a centre and a point that ``matters`` [n] bool is seen, with its distance; other distances are
+    ∞. A pair may come twice. Carries are arrays [n]. Points are taken a tile at a time.
     """
     n, tile = len(points), min(len(points), _TILE)
 
@@ -334,30 +329,21 @@ def _over_blocks(
         points_here, matters_here, part = jax.tree.map(
             lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), (points, matters, carry)
         )
-        part = _over_centers(points_here, matters_here, block_at, count, block, fold, part, origin)
+        part = _over_blocks_of_tile(points_here, matters_here, blocks, fold, part)
         return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, first, 0), carry, part)
 
     if n == tile:
-        return _over_centers(points, matters, block_at, count, block, fold, start, origin)
+        return _over_blocks_of_tile(points, matters, blocks, fold, start)
     return jax.lax.fori_loop(0, -(-n // tile), fold_tile, start)
 
 
-def _over_centers(
-    points: Points,
-    matters: jax.Array,
-    block_at: Callable[[jax.Array], Points],
-    count: jax.Array,
-    block: int,
-    fold: Callable,
-    start: Any,
-    origin: jax.Array,
+def _over_blocks_of_tile(
+    points: Points, matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any
 ) -> Any:
-    """`_over_blocks` for one tile of points."""
-
     def step(i: jax.Array, carry: Any) -> Any:
-        first, centers = i * block, block_at(i * block)
-        is_counted = (first + jnp.arange(block) < count)[None, :]
-        squared, is_near = _by_products(points, centers, origin)
+        first, centers = i * blocks.size, blocks.at(i * blocks.size)
+        is_counted = (first + jnp.arange(blocks.size) < blocks.num_centers)[None, :]
+        squared, is_near = _by_products(points, centers, blocks.origin)
         is_again = matters & jnp.any(is_near & is_counted, axis=1)
         carry = fold(first, jnp.where(is_counted & ~is_near, squared, jnp.inf), carry)
 
@@ -368,7 +354,7 @@ def _over_centers(
 
         return _for_marked(is_again, _at_a_time(points, centers), again, carry)
 
-    return jax.lax.fori_loop(0, (count + block - 1) // block, step, start)
+    return jax.lax.fori_loop(0, (blocks.num_centers + blocks.size - 1) // blocks.size, step, start)
 
 
 def middle(sample: Rows) -> jax.Array:

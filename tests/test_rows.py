@@ -8,6 +8,7 @@ from badge_jax import Rows, dense_rows
 from badge_jax.rows import (
     as_points,
     at_unit_scale,
+    blocks_of,
     check_rows,
     inner_products,
     mark_rows,
@@ -97,9 +98,10 @@ def test_tiles_overlap_at_the_end():
 def test_nearest_centre_by_blocks(count):
     points, centers = as_points(random_rows(20)), as_points(random_rows(8, seed=1))
     squared = ((dense(points.rows)[:, None] - dense(centers.rows)[None, :count]) ** 2).sum(-1)
-    place = nearest_place(points, centers, jnp.int32(count), 2, jnp.zeros(5))
+    blocks = blocks_of(centers, 2, jnp.int32(count), jnp.zeros(5))
+    place = nearest_place(points, blocks)
     start = jnp.full(20, 3.0)
-    nearest = nearest_center(points, lambda i: centers.block(i, 2), jnp.int32(count), 2, start, jnp.zeros(5))
+    nearest = nearest_center(points, blocks, start)
     np.testing.assert_allclose(nearest, np.minimum(squared.min(1, initial=np.inf), 3), rtol=1e-5)
     assert place.tolist() == (squared.argmin(1) if count else np.zeros(20)).tolist()
 

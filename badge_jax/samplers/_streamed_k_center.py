@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax.rows import Points, Rows, as_points, nearest_center
+from badge_jax.rows import Points, Rows, as_points, blocks_of, nearest_center
 from badge_jax.samplers.k_center import choose_furthest
 from badge_jax.samplers.streamed import (
     Batch,
@@ -106,4 +106,4 @@ def _choose_furthest(
 def _nearest(
     tile: Rows, bound: jax.Array, centers: Points, count: jax.Array, origin: jax.Array, block: int
 ) -> jax.Array:
-    return nearest_center(as_points(tile), lambda i: centers.block(i, block), count, block, bound, origin)
+    return nearest_center(as_points(tile), blocks_of(centers, block, count, origin), bound)

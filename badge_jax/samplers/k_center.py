@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
+    CenterBlocks,
     Points,
     Rows,
     as_points,
@@ -143,4 +144,4 @@ def _lower(
     def block_at(i: jax.Array) -> Points:
         return points[jax.lax.dynamic_slice_in_dim(indices, i, _BLOCK)]
 
-    return nearest_center(points, block_at, count, _BLOCK, bound, origin)
+    return nearest_center(points, CenterBlocks(block_at, _BLOCK, count, origin), bound)

@@ -32,9 +32,12 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
+    EPSILON,
+    CenterBlocks,
     Points,
     Rows,
     as_points,
+    blocks_of,
     mark_rows,
     nearest_center,
     squared_distances,
@@ -42,7 +45,6 @@ from badge_jax.rows import (
 from badge_jax.samplers._kmeans_plusplus import draw_first
 from badge_jax.samplers.draw import default_block, fine_uniform
 
-_EPSILON = float(jnp.finfo(jnp.float32).eps)
 _PENDING_ENTRIES = 2**26  # most floats held of pending centres: 256 MiB
 
 
@@ -232,14 +234,8 @@ def accept(
     """
     n, bound = state.bound.shape[0], state.bound[proposals.indices]  # 0 for rows chosen since the last fold
     thresholds = proposals.uniforms * bound
-    nearest = nearest_center(
-        candidates,
-        lambda i: state.pending.block(i, sizes.test_block),
-        state.num_pending,
-        sizes.test_block,
-        bound,
-        state.origin,
-    )
+    pending = blocks_of(state.pending, sizes.test_block, state.num_pending, state.origin)
+    nearest = nearest_center(candidates, pending, bound)
     # if Φ = 0, all distances count as infinite, so that the bound alone decides
     is_open = thresholds < jnp.where(state.is_flat, bound, nearest)
     is_same = proposals.indices[:, None] == proposals.indices[None, :]
@@ -332,7 +328,7 @@ def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
 
 def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
     """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² for the x in the block with the nearest norm: [blocks, m] float32."""
-    rounding = 4 * _EPSILON * lengths
+    rounding = 4 * EPSILON * lengths
     beyond = jnp.maximum(lengths - extents.longest[:, None], extents.shortest[:, None] - lengths)
     return jnp.maximum(beyond - rounding, 0.0) ** 2
 
@@ -355,7 +351,8 @@ def fold_rows(state: Seeding, points: Points, bound: jax.Array, sizes: Sizes) ->
     def block_at(i: jax.Array) -> Points:
         return state.pending[jax.lax.dynamic_slice_in_dim(order, i, sizes.fold_block)]
 
-    return nearest_center(points, block_at, jnp.sum(matters), sizes.fold_block, bound, state.origin)
+    blocks = CenterBlocks(block_at, sizes.fold_block, jnp.sum(matters), state.origin)
+    return nearest_center(points, blocks, bound)
 
 
 def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes) -> Seeding:

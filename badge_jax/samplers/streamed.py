@@ -17,6 +17,7 @@ from badge_jax.rows import (
     Points,
     Rows,
     as_points,
+    blocks_of,
     middle,
     nearest_place,
     sample_places,
@@ -175,7 +176,7 @@ _middle = jax.jit(middle)
 
 @jax.jit
 def _nearest_place(tile: Rows, centers: Points, count: jax.Array, origin: jax.Array) -> jax.Array:
-    return nearest_place(as_points(tile), centers, count, _BLOCK, origin)
+    return nearest_place(as_points(tile), blocks_of(centers, _BLOCK, count, origin))
 
 
 @partial(jax.jit, static_argnames="block")

@@ -330,7 +330,7 @@ def start_between(least, most):
     return bounds
 
 
-def no_pending(points, block_at, count, block, start, origin):
+def no_pending(points, blocks, start):
     return start
 
 
