@@ -21,12 +21,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from toy import make_toy, toy
 
 from badge_jax import load_rounds, run
-from badge_jax.data import DATASETS, DatasetInfo, Source
-from badge_jax.data.table import Table
+from badge_jax.data import DATASETS, Source
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.paper import Recipe
 from badge_jax.runs import RunOptions, _run
 
 SEED = int(os.environ.get("BADGE_JAX_FUZZ_SEED", "0"))
@@ -47,14 +46,7 @@ RUNS = {  # another differs from stateless in what decides the numbers, and in n
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    def make():
-        codes = (
-            np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int8)
-        )
-        return Table(codes, (("a", "b", "c", "d"),) * 3, (codes.sum(1) % 3).astype(np.int32), ("x", "y", "z"))
-
-    info = DatasetInfo("a toy", {"generated": Source(make, 64)}, (3,), 3, recipe=Recipe(8, 1e-3, 8))
-    monkeypatch.setitem(DATASETS, "toy", info)
+    monkeypatch.setitem(DATASETS, "toy", toy(Source(make_toy, 64), 1e-3))
 
 
 @pytest.fixture(autouse=True)

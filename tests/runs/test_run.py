@@ -17,12 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy import make_toy, toy
 
 from badge_jax import STRATEGIES, Strategy
-from badge_jax.data import DATASETS, DatasetInfo, Source, load_dataset
-from badge_jax.data.table import Table
+from badge_jax.data import DATASETS, Source, load_dataset
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.paper import Recipe
 from badge_jax.runs import RunOptions, run
 from badge_jax.runs._run import environment
 from badge_jax.runs.directory import read_config, read_queried, read_rounds, write_queried, write_rounds
@@ -30,11 +29,6 @@ from badge_jax.runs.options import from_config, resolve
 
 TIMINGS = ("fit_seconds", "query_seconds", "check")  # and the checksum over them
 OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
-
-
-def make_toy() -> Table:
-    codes = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int8)
-    return Table(codes, (("a", "b", "c", "d"),) * 3, (codes.sum(1) % 3).astype(np.int32), ("x", "y", "z"))
 
 
 def remembering() -> Strategy:
@@ -50,8 +44,7 @@ def remembering() -> Strategy:
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    info = DatasetInfo("a toy", {"generated": Source(make_toy)}, (3,), 3, recipe=Recipe(8, 1e-4, 8))
-    monkeypatch.setitem(DATASETS, "toy", info)
+    monkeypatch.setitem(DATASETS, "toy", toy(Source(make_toy), 1e-4))
     monkeypatch.setitem(STRATEGIES, "remembering", remembering)
 
 

@@ -15,13 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from toy import make_toy, toy
 
 import badge_jax
 from badge_jax.cli import main
-from badge_jax.data import DATASETS, DatasetInfo, Source
-from badge_jax.data.table import Table
+from badge_jax.data import DATASETS, Source
 from badge_jax.errors import InputError
-from badge_jax.paper import Recipe
 from badge_jax.runs import _sweep, folder_of, make_runs, read_config, read_rounds, status, sweep
 from badge_jax.runs.directory import write_config
 from badge_jax.runs.options import resolve, to_config
@@ -56,14 +55,7 @@ def _no_compilation_cache():
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    def make():
-        codes = (
-            np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int8)
-        )
-        return Table(codes, (("a", "b", "c", "d"),) * 3, (codes.sum(1) % 3).astype(np.int32), ("x", "y", "z"))
-
-    info = DatasetInfo("a toy", {"generated": Source(make, 64)}, (3,), 3, recipe=Recipe(8, 1e-3, 8))
-    monkeypatch.setitem(DATASETS, "toy", info)
+    monkeypatch.setitem(DATASETS, "toy", toy(Source(make_toy, 64), 1e-3))
 
 
 def silent(*_):
