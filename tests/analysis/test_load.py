@@ -24,7 +24,8 @@ def write_run(directory, strategy="badge", seed=0, num_rounds=2, rows=False, **o
         write_rounds(directory, lines)
     else:
         (directory / "config.json").write_text(json.dumps(config))
-        (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if lines:  # a run that has only started has no such file
+            (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return directory
 
 
@@ -206,9 +207,6 @@ def test_a_configuration_that_cannot_be_is_refused(runs, changes, message):
 def test_a_file_that_cannot_be_read_is_named_in_one_line_and_the_others_are_read(runs, name, content):
     path = runs / "badge0" / name
     path.write_text(content)
-    if (name, content) == ("rounds.jsonl", ""):  # a run that has only started
-        assert len(read_runs(runs)) == 3
-        return
     with pytest.warns(UserWarning, match="left out: ") as caught:
         assert len(read_runs(runs)) == 3
     (message,) = [str(warning.message) for warning in caught]

@@ -30,7 +30,8 @@ def write_run(directory, strategy, seed, accuracies, batch_size=10, **options):
         write_rounds(directory, lines)
         return
     (directory / "config.json").write_text(json.dumps(config))
-    (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if lines:  # a run that has only started has no such file
+        (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.fixture
