@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import jax
@@ -9,11 +10,18 @@ import jax
 from badge_jax.files import cache_folder, write_whole
 
 _CHECK_SIZE = hashlib.sha256().digest_size
+_MOST_BYTES = 2**29  # 512 MiB of programs; those of a run take about 1 MiB
 
 
 def keep_compiled_programs() -> None:
     """Has JAX keep compiled programs in the cache folder, if there can be one: a second process need not
-    compile."""
+    compile.
+
+    The folder is ``compiled`` in `cache_folder`, of 512 MiB at most. ``JAX_ENABLE_COMPILATION_CACHE=false`` in
+    the environment keeps nothing.
+    """
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+        return
     try:
         folder = cache_folder() / "compiled"
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +44,8 @@ class _CheckedFiles:
 
     JAX's own store writes in place and never replaces a file. One that a full disk or a kill left in pieces
     costs every later process a warning and a compilation. Here it counts as missing, and is replaced. A disk
-    that cannot be read or written costs a compilation, and the command that compiles hears nothing of it.
+    that cannot be read or written costs a compilation, and the command that compiles hears nothing of it. When
+    the files outgrow ``_MOST_BYTES``, those that were not used for longest go.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,11 +57,25 @@ class _CheckedFiles:
         except OSError:
             return None
         check, program = content[:_CHECK_SIZE], content[_CHECK_SIZE:]
-        return program if check == hashlib.sha256(program).digest() else None
+        if check != hashlib.sha256(program).digest():
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(self._file(key))  # used just now
+        return program
 
     def put(self, key: str, value: bytes) -> None:
         with contextlib.suppress(OSError):
             write_whole(self._file(key), hashlib.sha256(value).digest() + value)
+            self._trim()
+
+    def _trim(self) -> None:
+        found = [(file.stat(), file.path) for file in os.scandir(self._path)]
+        total = sum(stat.st_size for stat, _ in found)
+        for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime):
+            if total <= _MOST_BYTES:
+                break
+            os.unlink(path)
+            total -= stat.st_size
 
     def _file(self, key: str) -> Path:
         return self._path / f"{key}.program"

@@ -1,5 +1,6 @@
 """Compiled programs kept on disk: damaged files, disks that fail, and two writers at once."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -163,3 +164,26 @@ def test_command_says_nothing_of_damaged_programs(tmp_path, monkeypatch):
             content = file.read_bytes()
             file.write_bytes(list(DAMAGE.values())[number % len(DAMAGE)](content))
     assert len(set(picks)) == 1
+
+
+def test_programs_unused_for_longest_go_when_the_folder_is_full(folder, monkeypatch):
+    from jax._src import compilation_cache
+
+    store = compilation_cache._cache
+    for age, name in enumerate("dcba"):
+        store.put(name, bytes(1000))
+        os.utime(folder / f"{name}.program", (1e9 - age, 1e9 - age))
+    assert store.get("a") == bytes(1000)  # the oldest, but used now
+    monkeypatch.setattr("badge_jax.compiled._MOST_BYTES", 3500)
+    store.put("e", bytes(1000))
+    assert {file.stem for file in folder.iterdir()} == {"a", "d", "e"}
+
+
+def test_nothing_is_kept_where_jax_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("BADGE_JAX_CACHE", str(tmp_path))
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        keep_compiled_programs()
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert list(tmp_path.iterdir()) == []

@@ -68,12 +68,37 @@ def test_libraries_stay_in_their_layer():
             assert "flax" not in libraries, f"{path} imports flax"
 
 
-def test_reading_finished_runs_loads_no_networks():
-    """Nor does choosing from files: Flax and Optax take a third of a second to load."""
-    modules = "badge_jax.analysis, badge_jax.selection, badge_jax.cli"
-    code = f"import sys, {modules}; print({{'flax', 'optax'}} & {{*sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+TO_TRAIN = {"flax", "optax", "absl", "msgpack", "rich", "yaml"}  # the first two load the others
+TO_PARSE = {"tyro", "docstring_parser", "typeguard", "tqdm"}  # and tyro those but the last
+LOADED = {  # the packages that each may load, besides those that JAX does
+    "import badge_jax": set(),
+    "import badge_jax.runs, badge_jax.analysis, badge_jax.selection": set(),
+    "from badge_jax.runs import run": TO_TRAIN,
+    "import badge_jax.cli; badge_jax.cli.main(['--help'])": TO_PARSE,
+    "import badge_jax.cli.run": TO_TRAIN | TO_PARSE,
+}
+
+
+@pytest.mark.parametrize("code", LOADED)
+def test_start_loads_no_more_than_it_needs(code):
+    """SciPy's statistics take a second to load, Flax and Optax a third of one."""
+    done = subprocess.run(
+        [sys.executable, "-c", PACKAGES_OF.format(code)], capture_output=True, text=True, check=True
+    )
+    loaded = {name for name in done.stdout.splitlines()[-1].split() if not name.startswith("_")}
+    assert loaded <= LOADED[code]
+
+
+PACKAGES_OF = """
+import sys, jax
+before = {{*sys.modules}}
+try:
+    {}
+except SystemExit:
+    pass
+after = {{name.split(".")[0] for name in {{*sys.modules}} - before}} - {{name.split(".")[0] for name in before}}
+print(*after - {{"badge_jax"}} - {{*sys.stdlib_module_names}})
+"""
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])

@@ -18,7 +18,13 @@ from badge_jax import FitOptions, make_fit, make_optimizer, mlp
 from badge_jax.cli import main
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "numbers_0_1.json").read_text())
-OTHER_FIELDS = {"fit_seconds", "query_seconds", "source_rows", "check"}  # timings, and what came since
+OTHER_FIELDS = {
+    "fit_seconds",
+    "query_seconds",
+    "compile_seconds",
+    "source_rows",
+    "check",
+}  # timings, and what came since
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from badge_jax.analysis.load import Run
 from badge_jax.paper import BASELINE, LARGE_BATCH, SATURATED, SIGNIFICANT, ZOOM_RATIO
@@ -172,7 +171,9 @@ def beats(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool:
     # accuracies are whole numbers of test rows over their number: closer than 1e-9 means equal
     if np.ptp(gains) < 1e-9:
         return bool(gains[0] > 1e-9)
-    return bool(gains.mean() > 0 and scipy.stats.ttest_rel(*accuracies.T).pvalue < SIGNIFICANT)
+    from scipy import stats  # takes a second to load
+
+    return bool(gains.mean() > 0 and stats.ttest_rel(*accuracies.T).pvalue < SIGNIFICANT)
 
 
 def penalty_matrix(comparisons: Iterable[Comparison], strategies: Sequence[str]) -> np.ndarray:

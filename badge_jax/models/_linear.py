@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.base import Model, linen_model
-from badge_jax.models.layers import dense
+from badge_jax.models.base import Model
+from badge_jax.models.layers import dense, torch_model
 
 
 class LinearClassifier(nn.Module):
@@ -38,4 +38,4 @@ def linear(num_classes: int) -> Model:
         >>> logits.shape, features.shape
         ((5, 3), (5, 4))
     """
-    return linen_model(LinearClassifier(num_classes), output="output")
+    return torch_model(LinearClassifier(num_classes))

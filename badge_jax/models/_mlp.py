@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from badge_jax.models.base import Model, linen_model
-from badge_jax.models.layers import dense
+from badge_jax.models.base import Model
+from badge_jax.models.layers import dense, torch_model
 
 
 class MLP(nn.Module):
@@ -18,8 +18,9 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None, train: bool) -> tuple[jax.Array, jax.Array]:
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
-        features = nn.relu(dense(x, self.hidden, dtype=self.dtype)).astype(jnp.float32)
-        return dense(features, self.num_classes, use_bias=False), features
+        hidden = dense(x, self.hidden, dtype=self.dtype, name="hidden")
+        features = nn.relu(hidden).astype(jnp.float32)
+        return dense(features, self.num_classes, use_bias=False, name="output"), features
 
 
 def mlp(num_classes: int, *, hidden: int = 256, dtype: jnp.dtype = jnp.float32) -> Model:
@@ -46,4 +47,4 @@ def mlp(num_classes: int, *, hidden: int = 256, dtype: jnp.dtype = jnp.float32) 
         >>> logits.shape, features.shape
         ((5, 3), (5, 8))
     """
-    return linen_model(MLP(num_classes, hidden, dtype), output="Dense_1")
+    return torch_model(MLP(num_classes, hidden, dtype))

@@ -5,24 +5,10 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.initializers import Initializer, variance_scaling
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from badge_jax.models.base import Model, Variables, linen_model
 from badge_jax.models.convolution import convolve
-
-torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
-"""Uniform on ±1/√fan_in, PyTorch's default for the weights of linear and convolutional layers."""
-
-
-def torch_bias_init(fan_in: int) -> Initializer:
-    """Uniform on ±1/√fan_in, PyTorch's default for the biases of linear and convolutional layers."""
-    limit = 1 / math.sqrt(fan_in)
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return init
 
 
 def dense(
@@ -33,7 +19,7 @@ def dense(
     dtype: jnp.dtype = jnp.float32,
     name: str | None = None,
 ) -> jax.Array:
-    """A linear layer inside the module that calls this, with PyTorch's default initialisation.
+    """A linear layer inside the module that calls this. Its weights start at zero: `torch_model` draws them.
 
     Args:
         x: [b, i] float.
@@ -49,8 +35,7 @@ def dense(
         num_out,
         use_bias,
         dtype,
-        kernel_init=torch_kernel_init,
-        bias_init=torch_bias_init(x.shape[1]),
+        kernel_init=nn.initializers.zeros,
         name=name,
     )
     return layer(x)

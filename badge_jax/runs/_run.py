@@ -8,6 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Wrapped
 
 from badge_jax import names
 from badge_jax._version import __version__
@@ -22,7 +24,8 @@ from badge_jax.data import Dataset, load_dataset
 from badge_jax.devices import find_devices
 from badge_jax.embeddings import gradient_embedding
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.learner import ActiveLearner, LearnerState, make_active_learner
+from badge_jax.learner import LearnerState, make_active_learner
+from badge_jax.learner.active import InitLearner
 from badge_jax.models import PRECISIONS, Model, standardized
 from badge_jax.rows import Rows
 from badge_jax.runs.directory import (
@@ -124,6 +127,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+class _Learner(NamedTuple):
+    """An `ActiveLearner`, jitted once: what is traced to see its shapes need not be traced again to compile."""
+
+    init: InitLearner
+    fit: Wrapped
+    ask: Wrapped
+    tell: Wrapped
+
+
 class _Experiment(NamedTuple):
     """What runs, and its configuration as config.json holds it."""
 
@@ -131,7 +143,7 @@ class _Experiment(NamedTuple):
     config: dict[str, Any]
     dataset: Dataset
     model: Model
-    learner: ActiveLearner
+    learner: _Learner
 
     @property
     def options(self) -> RunOptions:
@@ -159,18 +171,21 @@ def _prepare(options: RunOptions) -> _Experiment:
 def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
     (_, _, dataset, model, learner), options = experiment, experiment.options
-    state, last = _restore(experiment, out, finished)
-
-    # compiled ahead of time, so that no round's seconds contain compilation
     inputs, key = jnp.asarray(dataset.inputs), jax.random.key(options.seed)
     test = jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_labels)
-    variables = jax.eval_shape(learner.fit, key, state, inputs).variables
-    batch = jax.ShapeDtypeStruct((options.batch_size,), jnp.int32)
-    compiled_fit = jax.jit(learner.fit).lower(key, state, inputs).compile()
-    compiled_ask = jax.jit(learner.ask).lower(key, state, variables, inputs).compile()
-    compiled_tell = jax.jit(learner.tell).lower(state, batch, batch).compile()
+    state = learner.init(len(dataset.labels), _rounds_at_start(options), _max_labels(options))
     embed, evaluate = jax.jit(_make_embed(model)), jax.jit(make_evaluate(model))
-    compiled_test = evaluate.lower(variables, *test).compile()
+
+    # compiled ahead of time, so that no round's seconds contain compilation, and side by side
+    start = time.perf_counter()
+    fit = learner.fit.trace(key, state, inputs)
+    ask = learner.ask.trace(key, state, fit.out_info.variables, inputs)
+    evaluation = evaluate.trace(fit.out_info.variables, *test)
+    with ThreadPoolExecutor() as pool:
+        programs = [pool.submit(traced.lower().compile) for traced in (ask, fit, evaluation)]
+        state, last = _restore(experiment, state, out, finished)
+    compiled_ask, compiled_fit, compiled_test = (program.result() for program in programs)
+    compile_seconds = time.perf_counter() - start
 
     variables = None
     for number in range(len(finished), options.rounds + 1):
@@ -189,7 +204,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
                 raise _diverged(number - 1, options)
             _check_batch(last.indices, state, options)
             write_queried(out, last)
-            state = compiled_tell(state, rows, jnp.asarray(dataset.labels[last.indices]))
+            state = _tell(experiment, state, last.indices)
         fit, fit_seconds = _timed(compiled_fit, key, state, inputs)
         variables = fit.variables
         evaluation = compiled_test(variables, *test)
@@ -207,6 +222,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
             "converged": bool(fit.converged),
             "fit_seconds": fit_seconds,
             "query_seconds": last.query_seconds,
+            "compile_seconds": compile_seconds if number == len(finished) else 0.0,
             **(_diagnostics(last.diversity) if options.diagnostics else {}),
             "indices": last.indices.tolist(),
             "source_rows": dataset.source_rows[last.indices].tolist(),
@@ -262,7 +278,7 @@ def _make_model(resolved: Resolved, dataset: Dataset) -> Model:
     return model
 
 
-def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> ActiveLearner:
+def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> _Learner:
     """The learner. Raises InputError when the strategy cannot choose such batches from such outputs."""
     options, strategy = resolved.options, resolved.make_strategy()
     assert options.minibatch_size is not None  # resolved
@@ -271,7 +287,8 @@ def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> ActiveL
     optimizer = make_optimizer(options.learning_rate, clip=options.clip)
     where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
-        learner = make_active_learner(model, optimizer, strategy, options.batch_size, fit_options)
+        made = make_active_learner(model, optimizer, strategy, options.batch_size, fit_options)
+        learner = _Learner(made.init, jax.jit(made.fit), jax.jit(made.ask), jax.jit(made.tell))
         ask = _ask_once(learner, model, options)
         rows, before, after = jax.eval_shape(ask, jax.random.key(0), dataset.inputs)
     except Exception as error:
@@ -283,7 +300,7 @@ def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> ActiveL
     return learner
 
 
-def _ask_once(learner: ActiveLearner, model: Model, options: RunOptions) -> Callable:
+def _ask_once(learner: _Learner, model: Model, options: RunOptions) -> Callable:
     """(key, inputs) -> (rows, the strategy's state before, and after), to try shapes with."""
 
     def ask(key: jax.Array, inputs: jax.Array) -> tuple[jax.Array, Any, Any]:
@@ -316,11 +333,11 @@ def _first_batch(experiment: _Experiment) -> Queried:
     return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
 
 
-def _restore(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> tuple[LearnerState, Queried]:
-    """The state after the last batch that was written, and that batch."""
-    (_, _, dataset, _, learner), options = experiment, experiment.options
-    n, last = len(dataset.labels), read_queried(out)
-    state = learner.init(n, _rounds_at_start(options), _max_labels(options))
+def _restore(
+    experiment: _Experiment, state: LearnerState, out: Path, finished: tuple[Line, ...]
+) -> tuple[LearnerState, Queried]:
+    """The state after the last batch that was written, from that at the start, and that batch."""
+    options, n, last = experiment.options, len(experiment.dataset.labels), read_queried(out)
     batches = [line["indices"] for line in finished]
     if last is not None and last.round in (len(finished) - 1, len(finished)):
         if last.round == len(finished):
@@ -333,9 +350,15 @@ def _restore(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> 
         last = Queried(len(finished) - 1, batch, seconds, [], np.empty(0))
     else:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    labeled = _checked_rows(batches, options, n, out)
-    state = learner.tell(state, jnp.asarray(labeled), jnp.asarray(dataset.labels[labeled]))
+    state = _tell(experiment, state, _checked_rows(batches, options, n, out))
     return state._replace(round=jnp.int32(len(batches) - 1)), last
+
+
+def _tell(experiment: _Experiment, state: LearnerState, rows: np.ndarray) -> LearnerState:
+    """Tells the learner the labels of these rows. Padded, so that any number of rows is one program."""
+    padded = np.full(_max_labels(experiment.options), -1, np.int32)
+    padded[: len(rows)] = rows
+    return experiment.learner.tell(state, padded, experiment.dataset.labels[padded])
 
 
 def _leaves(state: Any) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 
 class Diversity(NamedTuple):
@@ -49,8 +48,8 @@ def batch_diversity(left: np.ndarray, right: np.ndarray) -> Diversity:
         return Diversity(-np.inf, mean_norm)
     gram = (left @ left.T) * (right @ right.T) / norms[:, None] / norms
     try:
-        distances = np.diagonal(scipy.linalg.cholesky(gram, lower=True)) ** 2
-    except scipy.linalg.LinAlgError:
+        distances = np.diagonal(np.linalg.cholesky(gram)) ** 2
+    except np.linalg.LinAlgError:
         return Diversity(-np.inf, mean_norm)
     if np.min(distances) <= k * np.finfo(np.float32).eps ** 2:
         return Diversity(-np.inf, mean_norm)

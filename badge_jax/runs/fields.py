@@ -52,7 +52,7 @@ _NEEDED_RESULTS = {"round": _WHOLE, "num_labeled": _COUNT, "test_accuracy": _SHA
 _TO_RESUME = {"fit_seconds": _SECONDS, "query_seconds": _SECONDS, "indices": _LIST}
 _OTHER_RESULTS = {
     **_TO_RESUME, "num_test_correct": _WHOLE, "test_size": _COUNT, "train_accuracy": _SHARE, "epochs": _WHOLE,
-    "converged": _Field((bool,)), "source_rows": _LIST, "gram_log_det": _MEASURED,
+    "converged": _Field((bool,)), "compile_seconds": _SECONDS, "source_rows": _LIST, "gram_log_det": _MEASURED,
     "gram_is_singular": _Field((bool,)), "mean_embedding_norm": _MEASURED,
 }  # fmt: skip
 

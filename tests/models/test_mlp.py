@@ -10,7 +10,7 @@ def test_is_linear_relu_linear_without_output_bias():
     model, x = mlp(3, hidden=16), jax.random.normal(jax.random.key(1), (5, 2, 4))
     variables = model.init(jax.random.key(0), x)
     logits, features, after = model.apply(variables, x, mask=None, train=True)
-    first, second = variables["params"]["Dense_0"], variables["params"]["Dense_1"]
+    first, second = variables["params"]["hidden"], variables["params"]["output"]
     assert set(second) == {"kernel"}
     flat = np.asarray(x, np.float64).reshape(5, 8)
     expected = np.maximum(flat @ np.asarray(first["kernel"], np.float64) + np.asarray(first["bias"]), 0)
@@ -23,9 +23,9 @@ def test_initial_law_is_torchs_default():
     """Kernel and bias uniform on ±1/√fan_in."""
     variables = mlp(10, hidden=400).init(jax.random.key(0), jnp.zeros((1, 64)))["params"]
     for values, fan_in in (
-        (variables["Dense_0"]["kernel"], 64),
-        (variables["Dense_0"]["bias"], 64),
-        (variables["Dense_1"]["kernel"], 400),
+        (variables["hidden"]["kernel"], 64),
+        (variables["hidden"]["bias"], 64),
+        (variables["output"]["kernel"], 400),
     ):
         limit = fan_in**-0.5
         law = stats.uniform(-limit, 2 * limit)

@@ -35,7 +35,7 @@ def test_contract(name):
         assert features.ndim == 2
         assert logits.dtype == features.dtype == jnp.float32
         params = variables["params"]
-        head = params.get("output", params.get("Dense_1"))
+        head = params["output"]
         expected = features @ head["kernel"] + head.get("bias", jnp.zeros(5))[None]
         np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)
         np.testing.assert_allclose(logits[4:7], logits[:3], atol=1e-5)

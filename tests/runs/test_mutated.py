@@ -30,7 +30,7 @@ from badge_jax.runs import RunOptions, _run
 
 SEED = int(os.environ.get("BADGE_JAX_FUZZ_SEED", "0"))
 NUM_MUTATIONS = int(os.environ.get("BADGE_JAX_MUTATIONS", "2000"))
-TIMINGS = ("fit_seconds", "query_seconds", "check")
+TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")
 FILES = ("config.json", "rounds.jsonl", "state.npz")
 OPTIONS = RunOptions("toy", "margin", batch_size=5, rounds=2, model="linear", initial=6, max_epochs=2)
 RUNS = {  # another differs from stateless in what decides the numbers, and in nothing that a report calls it by

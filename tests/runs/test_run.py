@@ -27,7 +27,7 @@ from badge_jax.runs._run import environment
 from badge_jax.runs.directory import read_config, read_queried, read_rounds, write_queried, write_rounds
 from badge_jax.runs.options import from_config, resolve
 
-TIMINGS = ("fit_seconds", "query_seconds", "check")  # and the checksum over them
+TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")  # and the checksum over them
 OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
 
 

@@ -27,7 +27,7 @@ from badge_jax.runs.options import resolve, to_config
 
 ROOT = Path(badge_jax.__file__).resolve().parents[1]
 PROCESSORS = sorted(os.sched_getaffinity(0))
-TIMINGS = ("fit_seconds", "query_seconds", "check")
+TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")
 GRID = {
     "dataset": "kropt",
     "model": "linear",

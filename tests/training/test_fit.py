@@ -53,7 +53,7 @@ def test_losses_follow_a_float64_twin(scale):
     model, optimizer = mlp(3, hidden=12), make_optimizer(1e-3)
     variables = model.init(jax.random.key(0), inputs[:1])
     params = variables["params"]
-    start = [params["Dense_0"]["kernel"], params["Dense_0"]["bias"], params["Dense_1"]["kernel"]]
+    start = [params["hidden"]["kernel"], params["hidden"]["bias"], params["output"]["kernel"]]
     step, optimizer_state = jax.jit(make_train_step(model, optimizer)), optimizer.init(variables)
     rng, losses, minibatches = np.random.default_rng(1), [], []
     for t in range(200):

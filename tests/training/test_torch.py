@@ -23,9 +23,9 @@ def test_losses_follow_pytorch_for_200_steps():
     )
     params = variables["params"]
     with torch.no_grad():
-        network[0].weight.copy_(torch.tensor(np.asarray(params["Dense_0"]["kernel"]).T))
-        network[0].bias.copy_(torch.tensor(np.asarray(params["Dense_0"]["bias"])))
-        network[2].weight.copy_(torch.tensor(np.asarray(params["Dense_1"]["kernel"]).T))
+        network[0].weight.copy_(torch.tensor(np.asarray(params["hidden"]["kernel"]).T))
+        network[0].bias.copy_(torch.tensor(np.asarray(params["hidden"]["bias"])))
+        network[2].weight.copy_(torch.tensor(np.asarray(params["output"]["kernel"]).T))
     adam = torch.optim.Adam(network.parameters(), lr=1e-3)
     step, state = jax.jit(make_train_step(model, optimizer)), optimizer.init(variables)
     ours, theirs = [], []
