@@ -1,14 +1,12 @@
 """One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
 import dataclasses
-import inspect
 import math
 import os
 import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,18 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.stages import Wrapped
 
-from badge_jax import names
 from badge_jax._version import __version__
 from badge_jax.data import Dataset, load_dataset
 from badge_jax.devices import find_devices
-from badge_jax.embeddings import gradient_embedding
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.learner import LearnerState, make_active_learner
-from badge_jax.learner.active import InitLearner
-from badge_jax.models import PRECISIONS, Model, standardized
-from badge_jax.rows import Rows
+from badge_jax.learner import LearnerState
 from badge_jax.runs.directory import (
     Queried,
     check_config,
@@ -41,7 +33,7 @@ from badge_jax.runs.directory import (
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
 from badge_jax.runs.options import Resolved, RunOptions, check_pool, from_config, resolve, to_config
-from badge_jax.training import FitOptions, make_evaluate, make_optimizer, make_predict
+from badge_jax.runs.programs import Learner, compile_programs, make_learner
 
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
@@ -127,23 +119,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-class _Learner(NamedTuple):
-    """An `ActiveLearner`, jitted once: what is traced to see its shapes need not be traced again to compile."""
-
-    init: InitLearner
-    fit: Wrapped
-    ask: Wrapped
-    tell: Wrapped
-
-
 class _Experiment(NamedTuple):
     """What runs, and its configuration as config.json holds it."""
 
     resolved: Resolved
     config: dict[str, Any]
     dataset: Dataset
-    model: Model
-    learner: _Learner
+    learner: Learner
 
     @property
     def options(self) -> RunOptions:
@@ -164,50 +146,49 @@ def _prepare(options: RunOptions) -> _Experiment:
     config["missing_classes"] = list(dataset.missing_classes)
     if dataset.crc32 is not None:  # what is behind its name may change
         config["data_crc32"] = dataset.crc32
-    model = _make_model(resolved, dataset)
-    return _Experiment(resolved, config, dataset, model, _make_learner(resolved, model, dataset))
+    return _Experiment(resolved, config, dataset, make_learner(resolved, config, dataset))
 
 
 def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> Iterator[Line]:
     """Yields the rounds after those finished, each as soon as it is done."""
-    (_, _, dataset, model, learner), options = experiment, experiment.options
-    inputs, key = jnp.asarray(dataset.inputs), jax.random.key(options.seed)
-    test = jnp.asarray(dataset.test_inputs), jnp.asarray(dataset.test_labels)
-    state = learner.init(len(dataset.labels), _rounds_at_start(options), _max_labels(options))
-    embed, evaluate = jax.jit(_make_embed(model)), jax.jit(make_evaluate(model))
-
-    # compiled ahead of time, so that no round's seconds contain compilation, and side by side
+    (_, _, dataset, learner), options = experiment, experiment.options
+    state, labeled, last = _read_back(experiment, out, finished)
     start = time.perf_counter()
-    fit = learner.fit.trace(key, state, inputs)
-    ask = learner.ask.trace(key, state, fit.out_info.variables, inputs)
-    evaluation = evaluate.trace(fit.out_info.variables, *test)
-    with ThreadPoolExecutor() as pool:
-        programs = [pool.submit(traced.lower().compile) for traced in (ask, fit, evaluation)]
-        state, last = _restore(experiment, state, out, finished)
-    compiled_ask, compiled_fit, compiled_test = (program.result() for program in programs)
+    programs = compile_programs(learner)
     compile_seconds = time.perf_counter() - start
 
+    def tell(state: LearnerState, rows: np.ndarray) -> LearnerState:
+        padded = np.full(learner.max_labels, -1, np.int32)
+        padded[: len(rows)] = rows
+        return programs.tell(state, padded, dataset.labels[padded])  # a row −1 is skipped
+
+    # data that are mapped into memory are shared by all processes
+    inputs, *test = (
+        jax.device_put(array, may_alias=True)
+        for array in (dataset.inputs, dataset.test_inputs, dataset.test_labels)
+    )
+    state, key = tell(state, labeled), jax.random.key(options.seed)
     variables = None
     for number in range(len(finished), options.rounds + 1):
         if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
-                variables = compiled_fit(key, state, inputs).variables
-            (rows, state), query_seconds = _timed(compiled_ask, key, state, variables, inputs)
+                variables = programs.fit(key, state, inputs).variables
+            (rows, state), query_seconds = _timed(programs.ask, key, state, variables, inputs)
             diversity = np.empty(0)
             if options.diagnostics:
-                embedding = embed(variables, inputs, rows)
-                diversity = np.array(batch_diversity(embedding.left, embedding.right))
+                embedding = learner.embed(variables, inputs, rows)
+                diversity = np.array(batch_diversity(np.asarray(embedding.left), np.asarray(embedding.right)))
             last = Queried(number, np.asarray(rows), query_seconds, _leaves(state.strategy), diversity)
             if np.isnan(diversity).any() or (
-                last.indices.min() < 0 and not evaluate(variables, inputs, dataset.labels).is_finite
+                last.indices.min() < 0 and not learner.evaluate(variables, inputs, dataset.labels).is_finite
             ):
                 raise _diverged(number - 1, options)
             _check_batch(last.indices, state, options)
             write_queried(out, last)
-            state = _tell(experiment, state, last.indices)
-        fit, fit_seconds = _timed(compiled_fit, key, state, inputs)
+            state = tell(state, last.indices)
+        fit, fit_seconds = _timed(programs.fit, key, state, inputs)
         variables = fit.variables
-        evaluation = compiled_test(variables, *test)
+        evaluation = programs.test(variables, *test)
         if not evaluation.is_finite:
             raise _diverged(number, options)
         num_correct = int(evaluation.num_correct)
@@ -253,90 +234,23 @@ def _check_batch(batch: np.ndarray, state: LearnerState, options: RunOptions) ->
     raise InputError(f"strategy {options.strategy} chose {problem}; wanted distinct available rows")
 
 
-def _make_model(resolved: Resolved, dataset: Dataset) -> Model:
-    """The network for this data set. Raises InputError when it cannot take such inputs."""
-    options, more = resolved.options, {}
-    if "dtype" in inspect.signature(resolved.model.make).parameters:
-        more["dtype"] = PRECISIONS[options.precision]
-    elif options.precision != "float32":
-        raise InputError(f"--precision {options.precision} does not apply to the model {options.model}")
-    model = names.make("model", resolved.model, Model, len(dataset.classes), **more)
-    if dataset.channels is not None:
-        model = standardized(model, *dataset.channels)
-    try:
-        variables = jax.eval_shape(model.init, jax.random.key(0), dataset.inputs[:1])
-        outputs = jax.eval_shape(make_predict(model), variables, dataset.inputs[:1])
-    except Exception as error:
-        problem = names.problem_of(error, resolved.model.source)
-        if "unpack" in problem:
-            problem += "; wanted an apply that returns (logits, features, variables)"
-        raise InputError(f"--model {options.model} and --dataset {options.dataset}: {problem}") from error
-    if outputs.logits.shape[1:] != (len(dataset.classes),) or outputs.features.ndim != 2:
-        found = f"logits {outputs.logits.shape} and features {outputs.features.shape} for one row"
-        wanted = f"(1, {len(dataset.classes)}) and (1, d)"
-        raise InputError(f"--model {options.model} gives {found}; wanted {wanted}")
-    return model
-
-
-def _make_learner(resolved: Resolved, model: Model, dataset: Dataset) -> _Learner:
-    """The learner. Raises InputError when the strategy cannot choose such batches from such outputs."""
-    options, strategy = resolved.options, resolved.make_strategy()
-    assert options.minibatch_size is not None  # resolved
-    assert options.learning_rate is not None
-    fit_options = FitOptions(options.minibatch_size, options.target_accuracy, options.max_epochs)
-    optimizer = make_optimizer(options.learning_rate, clip=options.clip)
-    where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
-    try:
-        made = make_active_learner(model, optimizer, strategy, options.batch_size, fit_options)
-        learner = _Learner(made.init, jax.jit(made.fit), jax.jit(made.ask), jax.jit(made.tell))
-        ask = _ask_once(learner, model, options)
-        rows, before, after = jax.eval_shape(ask, jax.random.key(0), dataset.inputs)
-    except Exception as error:
-        raise InputError(f"{where}: {names.problem_of(error, resolved.strategy.source)}") from error
-    if rows.shape != (options.batch_size,) or rows.dtype != jnp.int32:
-        raise InputError(f"{where} gives {rows.dtype}{list(rows.shape)}; wanted int32[{options.batch_size}]")
-    if str(before) != str(after):
-        raise InputError(f"{where}: its state changes shape from {before} to {after}; wanted one shape")
-    return learner
-
-
-def _ask_once(learner: _Learner, model: Model, options: RunOptions) -> Callable:
-    """(key, inputs) -> (rows, the strategy's state before, and after), to try shapes with."""
-
-    def ask(key: jax.Array, inputs: jax.Array) -> tuple[jax.Array, Any, Any]:
-        state = learner.init(len(inputs), _rounds_at_start(options), _max_labels(options))
-        rows, after = learner.ask(key, state, model.init(key, inputs[:1]), inputs)
-        return rows, state.strategy, after.strategy
-
-    return ask
-
-
-def _make_embed(model: Model) -> Callable[..., Rows]:
-    """Returns ``embed(variables, inputs, batch [k] int32) -> Rows``: the batch's gradient embeddings."""
-    predict = make_predict(model)
-    return lambda variables, inputs, batch: gradient_embedding(*predict(variables, inputs[batch]))
+def _first_batch(experiment: _Experiment) -> Queried:
+    """The initial labels, and the state that the strategy starts with."""
+    options, n = experiment.options, len(experiment.dataset.labels)
+    indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
+    state = experiment.learner.start(_rounds_at_start(options)).strategy
+    return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
 
 
 def _rounds_at_start(options: RunOptions) -> int:
     return options.rounds if options.rounds_at_start is None else options.rounds_at_start
 
 
-def _max_labels(options: RunOptions) -> int:
-    return options.initial + options.rounds * options.batch_size
-
-
-def _first_batch(experiment: _Experiment) -> Queried:
-    """The initial labels, and the state that the strategy starts with."""
-    options, n = experiment.options, len(experiment.dataset.labels)
-    indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
-    state = experiment.learner.init(n, _rounds_at_start(options), options.initial).strategy
-    return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
-
-
-def _restore(
-    experiment: _Experiment, state: LearnerState, out: Path, finished: tuple[Line, ...]
-) -> tuple[LearnerState, Queried]:
-    """The state after the last batch that was written, from that at the start, and that batch."""
+def _read_back(
+    experiment: _Experiment, out: Path, finished: tuple[Line, ...]
+) -> tuple[LearnerState, np.ndarray, Queried]:
+    """The state after the last batch that was written, but for its labels; the rows labeled; that batch."""
+    state = experiment.learner.start(_rounds_at_start(experiment.options))
     options, n, last = experiment.options, len(experiment.dataset.labels), read_queried(out)
     batches = [line["indices"] for line in finished]
     if last is not None and last.round in (len(finished) - 1, len(finished)):
@@ -350,15 +264,8 @@ def _restore(
         last = Queried(len(finished) - 1, batch, seconds, [], np.empty(0))
     else:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    state = _tell(experiment, state, _checked_rows(batches, options, n, out))
-    return state._replace(round=jnp.int32(len(batches) - 1)), last
-
-
-def _tell(experiment: _Experiment, state: LearnerState, rows: np.ndarray) -> LearnerState:
-    """Tells the learner the labels of these rows. Padded, so that any number of rows is one program."""
-    padded = np.full(_max_labels(experiment.options), -1, np.int32)
-    padded[: len(rows)] = rows
-    return experiment.learner.tell(state, padded, experiment.dataset.labels[padded])
+    labeled = _checked_rows(batches, options, n, out)
+    return state._replace(round=jnp.int32(len(batches) - 1)), labeled, last
 
 
 def _leaves(state: Any) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ again by workers started later.
 """
 
 import contextlib
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -53,6 +54,11 @@ class Job(NamedTuple):
     def name(self) -> str:
         return f"{self.directory.parent.name}/{self.directory.name}"
 
+    @property
+    def setting(self) -> RunOptions:
+        """All but the seed: runs of one setting share their compiled programs."""
+        return dataclasses.replace(self.options, seed=0)
+
 
 def sweep(
     runs: Sequence[RunOptions],
@@ -65,10 +71,11 @@ def sweep(
 ) -> list[Path]:
     """Runs what is not done yet of a list of runs.
 
-    Turns on JAX's cache of compiled programs for the process, and drops programs from memory after each run.
-    Ends when every run is done or has failed. While other workers are at the last ones it waits, and resumes
-    those runs if the workers die. Results depend on the number of threads in the last digits, so runs of one
-    comparison are best made with one number of workers.
+    Turns on JAX's cache of compiled programs for the process. A worker makes the runs of one setting, which
+    differ in their seed alone, one after another, and keeps its programs from one to the next. Ends when every
+    run is done or has failed. While other workers are at the last ones it waits, and resumes those runs if the
+    workers die. Results depend on the number of threads in the last digits, so runs of one comparison are best
+    made with one number of workers.
 
     Args:
         runs: what to run, such as `make_runs` returns.
@@ -106,7 +113,7 @@ def sweep(
     jobs = _part_of(jobs, part, parts)
     with _watched(jobs, watch):
         if workers == 1:
-            return _work(jobs, out, say)
+            return _work(_in_turn(jobs, 0, 1), out, say)
         return _work_in_processes(jobs, out, workers, say)
 
 
@@ -116,6 +123,16 @@ def _part_of(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
     shuffled = sorted(jobs, key=lambda job: zlib.crc32(job.name.encode()))
     wanted = set(shuffled[part::parts])
     return [job for job in jobs if job in wanted]
+
+
+def _in_turn(jobs: Sequence[Job], i: int, workers: int) -> list[Job]:
+    """The order in which the i-th worker looks at the runs: setting by setting, each from another one on."""
+    groups: dict[RunOptions, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.setting, []).append(job)
+    first = i * len(groups) // workers
+    settings = [*groups.values()]
+    return [job for group in (*settings[first:], *settings[:first]) for job in group]
 
 
 def is_done(job: Job) -> bool:
@@ -183,7 +200,7 @@ def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
     keep_compiled_programs()
     started, pause = now_at(out), 0.0
     failed: set[Job] = set()
-    has_said_so = False
+    setting, has_said_so = None, False
     while left := [job for job in jobs if job not in failed and not is_done(job)]:
         num_run = 0
         for job in left:
@@ -192,6 +209,9 @@ def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
                     failed.add(job)
                 elif is_ours and not is_done(job):
                     num_run += 1
+                    if job.setting != setting:
+                        jax.clear_caches()
+                        setting = job.setting
                     if not _attempt(job, say):
                         failed.add(job)
         if num_run == 0 and not failed.issuperset(left):
@@ -226,7 +246,6 @@ def _attempt(job: Job, say: Say) -> bool:
         content = f"{traceback.format_exc()}\n{summary}\n"  # JAX adds lines of its own to a traceback
         write_whole(error_file, content.encode("utf-8", "backslashreplace"))
         outcome, has_failed = f"FAILED: {summary}", True
-    jax.clear_caches()
     say(f"{job.name}: {outcome}, {time.perf_counter() - start:.0f} s")
     return not has_failed
 
@@ -246,7 +265,7 @@ def _work_in_processes(jobs: Sequence[Job], out: Path, workers: int, say: Say) -
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for this process
     for i in range(workers):
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (jobs, out, _processors(i, workers), workers, theirs)
+        arguments = (_in_turn(jobs, i, workers), out, _processors(i, workers), workers, theirs)
         processes.append(context.Process(target=_worker, args=arguments, daemon=True))
         processes[-1].start()
         theirs.close()

@@ -24,6 +24,7 @@ from badge_jax.errors import InputError
 from badge_jax.runs import _sweep, folder_of, make_runs, read_config, read_rounds, status, sweep
 from badge_jax.runs.directory import write_config
 from badge_jax.runs.options import resolve, to_config
+from badge_jax.runs.programs import compile_programs
 
 ROOT = Path(badge_jax.__file__).resolve().parents[1]
 PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -794,3 +795,28 @@ def test_three_workers_killed_thirty_times(tmp_path):
     args = sweep_arguments(tmp_path / "killed", **grid)
     output = kill_at_random(tmp_path / "killed", args, 3, 30, 12 * 21, seed=1)
     check_killed(tmp_path / "killed", tmp_path / "undisturbed", output, 12)
+
+
+def test_runs_of_one_setting_share_their_programs(tmp_path, compilations):
+    counts = []
+    compile_programs.cache_clear()  # of other tests
+    sweep(toys(seeds="0-2"), tmp_path, say=lambda line: counts.append(len(compilations)))
+    assert len(counts) == 6
+    assert counts[0] == counts[1] == counts[2] < counts[3] == counts[4] == counts[5]
+    seconds = [read_rounds(path)[0]["compile_seconds"] for path in sorted(tmp_path.glob("toy-*/margin-*"))]
+    assert seconds[0] > 10 * max(seconds[1:])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_workers_begin_with_different_settings_and_see_every_run(workers, tmp_path):
+    jobs = [
+        _sweep.Job(run, tmp_path / folder_of(run))
+        for run in toys(seeds="0-2", strategy=["margin", "random", "entropy"])
+    ]
+    by_seed = sorted(jobs, key=lambda job: job.options.seed)
+    for i in range(workers):
+        order = _sweep._in_turn(by_seed, i, workers)
+        assert {*order} == {*jobs}
+        settings = [job.options.strategy for job in order]
+        assert [*dict.fromkeys(settings)] == settings[::3]  # one after another, three runs each
+        assert settings[0] == ["margin", "random", "entropy"][i * 3 // workers]
