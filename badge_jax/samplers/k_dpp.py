@@ -38,6 +38,7 @@ from badge_jax.samplers.draw import fine_uniform
 # below this squared distance to the span of the others, a unit row counts as linearly dependent in float32
 _DEPENDENT = 2e-6
 _NEAR_DEPENDENT = 0.01  # below this squared distance, products with the inverse lack digits
+_LARGE_SET = 400  # from this k on, the products with the inverse cost more than the sweeps of longer blocks
 _MOST_DRIFT = 3e-5  # above this relative error, the inverse is computed again
 
 
@@ -130,9 +131,8 @@ def run_chain(
         num_steps = max(50, math.ceil(5 * k * math.log(k)))
     check_num_steps(num_steps)
     free = availability(available, n)
-    is_finite = jnp.all(jnp.isfinite(rows.left), axis=1) & jnp.all(jnp.isfinite(rows.right), axis=1)
-    free = free & jnp.all(is_finite | ~free)
-    block = min(64, max(4, k))
+    free = free & jnp.all(_is_finite(rows.left) & _is_finite(rows.right) | ~free)
+    block = min(32 if k < _LARGE_SET else 64, max(4, k))
     chain = _independent_rows(jax.random.fold_in(key, 0), rows, free, k, block)
     return _swap(jax.random.fold_in(key, 1), rows, chain, num_steps, block)
 
@@ -160,8 +160,8 @@ def _independent_rows(key: jax.Array, rows: Rows, free: jax.Array, k: int, block
     It is a uniformly random set of k rows if every set of k rows is independent. Empty places come last.
     """
     n, num_free = free.shape[0], jnp.sum(free)
-    order = _compact(jnp.where(free, jnp.arange(n, dtype=jnp.int32), -1)[jax.random.permutation(key, n)])
-    empty = Chain(jnp.full(k, -1, jnp.int32), order, jnp.eye(k, dtype=jnp.float32))
+    pool = _compact(jnp.where(free, jnp.arange(n, dtype=jnp.int32), -1))
+    empty = Chain(jnp.full(k, -1, jnp.int32), pool, jnp.eye(k, dtype=jnp.float32))
 
     def is_short(carry: tuple[jax.Array, Chain]) -> jax.Array:
         num_seen, chain = carry
@@ -175,11 +175,28 @@ def _independent_rows(key: jax.Array, rows: Rows, free: jax.Array, k: int, block
         is_live = (steps < num_tried) & (num_seen + steps < num_free)
         candidates = jnp.minimum(num_seen + steps, n - 1)
         proposals = Proposals(places, candidates, jnp.full(block, -jnp.inf), is_live)
-        return num_seen + num_tried, _exchange(rows, chain, proposals)
+        others = _shuffled(jax.random.fold_in(key, num_seen), chain.others, num_seen, num_free, block)
+        return num_seen + num_tried, _exchange(rows, chain._replace(others=others), proposals)
 
     _, chain = jax.lax.while_loop(is_short, fill, (jnp.int32(0), empty))
     places = jnp.argsort(chain.members < 0, stable=True)
     return Chain(chain.members[places], _compact(chain.others), chain.inverse[places][:, places])
+
+
+def _shuffled(key: jax.Array, pool: jax.Array, start: jax.Array, stop: jax.Array, num: int) -> jax.Array:
+    """``pool`` [n] with the ``num`` places from ``start`` on drawn without replacement from start … stop − 1.
+
+    These are steps of the shuffle of Fisher and Yates: each place is exchanged with one drawn uniformly from
+    itself and those after it.
+    """
+    places = jnp.minimum(start + jnp.arange(num), stop - 1)
+    partners = jax.random.randint(key, (num,), places, stop)
+
+    def exchange(t: jax.Array, pool: jax.Array) -> jax.Array:
+        pair = jnp.stack([places[t], partners[t]])
+        return pool.at[pair].set(pool[pair[::-1]])
+
+    return jax.lax.fori_loop(0, num, exchange, pool)
 
 
 def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) -> Chain:
@@ -239,10 +256,11 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
     members, entrants = _unit_rows(rows, chain.members), _unit_rows(rows, chain.others[candidates])
     products = inner_products(members.rows, entrants.rows)
     factor, explained = _projection(chain, members.rows, products)
-    # the columns of T, over all k rows of the set, that belong to the 2m rows that may leave or enter
-    sides = jnp.concatenate([chain.inverse[:, places], factor], axis=1)
+    # the rows of T, over all k rows of the set, that belong to the 2m rows that may leave or enter
+    sides = jnp.concatenate([chain.inverse[places], factor.T])
     corner = inner_products(entrants.rows, entrants.rows) - explained
-    swept = jnp.block([[-chain.inverse[places][:, places], factor[places]], [factor[places].T, corner]])
+    beside = sides[:, places]
+    swept = jnp.block([[-beside[:m], beside[m:].T], [beside[m:], corner]])
     log_norms = jnp.concatenate([members.log_norms[places], entrants.log_norms])
 
     # if a place or candidate is proposed several times, its state is stored at its first proposal
@@ -261,7 +279,7 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
         swept, held, offered = carry
         leaving, entering = held[place_of[t]], offered[candidate_of[t]]
         swept = _sweep(_sweep(swept, leaving), entering)
-        return swept, held.at[place_of[t]].set(entering), offered.at[candidate_of[t]].set(leaving)
+        return swept, _put(held, entering, place_of[t], 0), _put(offered, leaving, candidate_of[t], 0)
 
     # held: which of the 2m rows is at each place; offered: which is at each candidate's place outside
     start = swept, jnp.arange(m), m + jnp.arange(m)
@@ -271,13 +289,13 @@ def _exchange(rows: Rows, chain: Chain, proposals: Proposals) -> Chain:
     was_in = jnp.concatenate([is_first, jnp.zeros(m, bool)])
     has_moved = was_in != jnp.zeros(2 * m, bool).at[held[place_of]].set(True)
     # apply the sweeps of the rows that moved to the whole inverse at once
-    update = _dot(sides, jnp.where(has_moved[:, None] & has_moved[None, :], swept, 0.0))
-    inverse = chain.inverse - _dot(update, sides.T)
-    columns = jnp.where(held < m, inverse[:, places[held % m]], update[:, held])
+    update = _dot(jnp.where(has_moved[:, None] & has_moved[None, :], swept, 0.0), sides)
+    inverse = chain.inverse - _dot(sides.T, update)
+    entered = jnp.where((held < m)[:, None], inverse[places[held % m]], update[held])
     # num_places is out of range: the updates below drop it
     changed = jnp.where(is_first & (held != jnp.arange(m)), places, num_places)
-    inverse = inverse.at[:, changed].set(columns, mode="drop").at[changed, :].set(columns.T, mode="drop")
-    inverse = inverse.at[changed[:, None], changed[None, :]].set(-swept[held][:, held], mode="drop")
+    entered = entered.at[:, changed].set(-swept[held][:, held], mode="drop")
+    inverse = inverse.at[changed].set(entered, mode="drop").at[:, changed].set(entered.T, mode="drop")
 
     indices = jnp.concatenate([chain.members[places], chain.others[candidates]])
     return Chain(
@@ -310,15 +328,16 @@ def _projection(chain: Chain, members: Rows, products: jax.Array) -> tuple[jax.A
 
 def _sweep(swept: jax.Array, p: jax.Array) -> jax.Array:
     """``swept`` [2m, 2m] with row and column p swept out, or swept back in: two sweeps restore the matrix."""
-    column, pivot = swept[:, p], swept[p, p]
+    column, pivot = swept[p], swept[p, p]
     swept = swept - column[:, None] * (column / pivot)[None, :]
-    column = (column / jnp.abs(pivot)).at[p].set(-1 / pivot)
-    return swept.at[p, :].set(column).at[:, p].set(column)
+    column = _put(column / jnp.abs(pivot), -1 / pivot, p, 0)
+    return _put(_put(swept, column, p, 0), column, p, 1)
 
 
 def _first_equal(values: jax.Array) -> jax.Array:
     """For each of ``values`` [m], the position of the first equal value: [m] int32."""
-    return jnp.argmax(values[:, None] == values[None, :], axis=1)
+    places = jnp.arange(len(values))
+    return jnp.min(jnp.where(values[:, None] == values[None, :], places[:, None], len(values)), axis=0)
 
 
 def _drift(rows: Rows, chain: Chain) -> jax.Array:
@@ -349,6 +368,11 @@ def _compact(indices: jax.Array) -> jax.Array:
     return jnp.full(n, -1, indices.dtype).at[places].set(indices, mode="drop")
 
 
+def _is_finite(vectors: jax.Array) -> jax.Array:
+    """Whether all entries of each of ``vectors`` [m, d] are finite: [m] bool; 0 times ∞ or NaN is NaN."""
+    return _dot(vectors, jnp.zeros(vectors.shape[1])) == 0
+
+
 class UnitRows(NamedTuple):
     """Rows scaled to unit length.
 
@@ -377,3 +401,4 @@ def _unit(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 _dot = partial(jnp.dot, precision=HIGHEST)
+_put = jax.lax.dynamic_update_index_in_dim  # (array, value, place, axis); it is faster than ``.at[place].set``

@@ -1,6 +1,7 @@
 """The chain against enumeration, against an exact sampler, and step by step against float64 determinants."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import jax
@@ -12,7 +13,7 @@ from scipy import stats
 
 from badge_jax import Rows, dense_rows, gradient_embedding, k_dpp_swap
 from badge_jax.samplers import k_dpp
-from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _refreshed, _unit_rows, run_chain
+from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _refreshed, _shuffled, _unit_rows, run_chain
 
 
 def random_rows(n, c=3, d=4, seed=0, spread=0.5):
@@ -23,12 +24,14 @@ def random_rows(n, c=3, d=4, seed=0, spread=0.5):
 
 
 def sets_of_chains(rows, k, number, *, available=None, seed=1, num_steps=None):
-    @jax.jit
-    def draw(keys, rows, available):
-        one = partial(k_dpp_swap, rows=rows, k=k, available=available, num_steps=num_steps)
-        return jax.lax.map(one, keys, batch_size=5000)
+    keys = jax.random.split(jax.random.key(seed), number)
+    return np.sort(np.asarray(draw_sets(keys, rows, k, available, num_steps)), axis=1)
 
-    return np.sort(np.asarray(draw(jax.random.split(jax.random.key(seed), number), rows, available)), axis=1)
+
+@partial(jax.jit, static_argnames=("k", "num_steps"))
+def draw_sets(keys, rows, k, available, num_steps):
+    one = partial(k_dpp_swap, rows=rows, k=k, available=available, num_steps=num_steps)
+    return jax.lax.map(one, keys, batch_size=5000)
 
 
 def exact_inverse(rows, chain):
@@ -211,6 +214,57 @@ def test_no_steps_is_a_uniform_set():
     assert chi_square_p(sets, law) > 1e-4
 
 
+def test_no_steps_is_a_uniform_set_of_the_available_rows():
+    """Five of eight rows, drawn four at a time, so that the fourth place is shuffled and never tried."""
+    available = np.arange(8) % 3 != 1
+    sets = sets_of_chains(random_rows(8), 3, 10_000, available=jnp.asarray(available), num_steps=0)
+    law = dict.fromkeys(itertools.combinations(np.flatnonzero(available).tolist(), 3), 0.1)
+    assert chi_square_p(sets, law) > 1e-4
+
+
+@pytest.mark.parametrize("free", [(0, 3, 4, 7), (1, 2, 5, 6, 8)])
+def test_law_with_hardly_a_row_outside(free):
+    rows, available = random_rows(9), np.isin(np.arange(9), free)
+    law = k_dpp_law(gram(rows.to_dense()) * np.outer(available, available), 3)
+    law = {s: p for s, p in law.items() if set(s) <= set(free)}
+    sets = sets_of_chains(rows, 3, 10_000, available=jnp.asarray(available), num_steps=100)
+    assert chi_square_p(sets, law) > 1e-4
+
+
+def orders_of_shuffles(shuffled):
+    """What four places hold of a pool of 5 behind one row that stays, drawn three and then one at a time."""
+    keys = jax.random.split(jax.random.key(5), 40_000)
+
+    @jax.jit
+    @jax.vmap
+    def orders(key):
+        pool = shuffled(jax.random.fold_in(key, 0), jnp.arange(7), jnp.int32(1), jnp.int32(6), 3)
+        return shuffled(jax.random.fold_in(key, 1), pool, jnp.int32(4), jnp.int32(6), 1)
+
+    return np.asarray(orders(keys))
+
+
+def test_shuffled_places_are_drawn_without_replacement():
+    orders = orders_of_shuffles(_shuffled)
+    assert (np.sort(orders, axis=1) == np.arange(7)).all()
+    assert (orders[:, [0, 6]] == [0, 6]).all()
+    law = dict.fromkeys(itertools.permutations(range(1, 6), 4), 1 / 120)
+    assert chi_square_p(orders[:, 1:5], law) > 1e-4
+
+
+def test_the_law_of_shuffled_places_has_teeth():
+    """Each place exchanged with any of them, not only with those not before it."""
+
+    def any_partner(key, pool, start, stop, num):
+        for t in range(num):
+            pair = jnp.stack([start + t, jax.random.randint(jax.random.fold_in(key, t), (), 1, stop)])
+            pool = pool.at[pair].set(pool[pair[::-1]])
+        return pool
+
+    law = dict.fromkeys(itertools.permutations(range(1, 6), 4), 1 / 120)
+    assert chi_square_p(orders_of_shuffles(any_partner)[:, 1:5], law) < 1e-4
+
+
 def test_masks_and_seeds_share_one_compilation(compilations):
     rows = random_rows(30)
     masks = [jnp.asarray(np.arange(30) % 3 != remainder) for remainder in range(3)]
@@ -239,6 +293,14 @@ def test_a_row_that_is_not_finite_ends_it(bad):
     assert k_dpp_swap(jax.random.key(0), rows, 3).tolist() == [-1, -1, -1]
     without = jnp.arange(8) != bad
     assert min(k_dpp_swap(jax.random.key(0), rows, 3, available=without).tolist()) >= 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["left", "right"])
+def test_an_entry_of_either_factor_that_is_not_finite_ends_it(part, bad):
+    rows = random_rows(8)
+    rows = dataclasses.replace(rows, **{part: getattr(rows, part).at[5, 2].set(bad)})
+    assert k_dpp_swap(jax.random.key(0), rows, 3).tolist() == [-1, -1, -1]
 
 
 def test_wrong_arguments_are_refused():
