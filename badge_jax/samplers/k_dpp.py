@@ -131,7 +131,8 @@ def run_chain(
         num_steps = max(50, math.ceil(5 * k * math.log(k)))
     check_num_steps(num_steps)
     free = availability(available, n)
-    free = free & jnp.all(_is_finite(rows.left) & _is_finite(rows.right) | ~free)
+    is_finite = jnp.all(jnp.isfinite(rows.left), axis=1) & jnp.all(jnp.isfinite(rows.right), axis=1)
+    free = free & jnp.all(is_finite | ~free)
     block = min(32 if k < _LARGE_SET else 64, max(4, k))
     chain = _independent_rows(jax.random.fold_in(key, 0), rows, free, k, block)
     return _swap(jax.random.fold_in(key, 1), rows, chain, num_steps, block)
@@ -366,11 +367,6 @@ def _compact(indices: jax.Array) -> jax.Array:
     n, is_row = indices.shape[0], indices >= 0
     places = jnp.where(is_row, jnp.cumsum(is_row) - 1, n)
     return jnp.full(n, -1, indices.dtype).at[places].set(indices, mode="drop")
-
-
-def _is_finite(vectors: jax.Array) -> jax.Array:
-    """Whether all entries of each of ``vectors`` [m, d] are finite: [m] bool; 0 times ∞ or NaN is NaN."""
-    return _dot(vectors, jnp.zeros(vectors.shape[1])) == 0
 
 
 class UnitRows(NamedTuple):
