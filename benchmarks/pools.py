@@ -30,6 +30,16 @@ def synthetic_pool(recipe: str, n: int, c: int, d: int) -> Rows:
     return jax.block_until_ready(jax.jit(gradient_embedding)(logits, features))
 
 
+def clustered_features(n: int, d: int, num_clusters: int = 40) -> jax.Array:
+    """Features max(0, N(μ, σ²)) of clusters whose sizes and spreads differ, σ lognormal: [n, d] float32."""
+    middle_key, size_key, spread_key, cluster_key, key = jax.random.split(jax.random.key(0), 5)
+    middles = jax.random.normal(middle_key, (num_clusters, d))
+    spreads = 0.8 * jnp.exp(0.4 * jax.random.normal(spread_key, (num_clusters, 1)))
+    shares = jax.random.dirichlet(size_key, 0.7 * jnp.ones(num_clusters))
+    cluster = jax.random.choice(cluster_key, num_clusters, (n,), p=shares)
+    return jnp.maximum(middles[cluster] + spreads[cluster] * jax.random.normal(key, (n, d)), 0)
+
+
 def mnist_pool(folder: Path) -> Rows:
     """The 60,000 training images under the paper's perceptron trained on 2,100 random labels (c = 10, d = 256).
 

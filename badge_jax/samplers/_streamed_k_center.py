@@ -9,6 +9,7 @@ import numpy as np
 
 from badge_jax.rows import Points, Rows, as_points, blocks_of, nearest_center
 from badge_jax.samplers.k_center import choose_furthest
+from badge_jax.samplers.lazy_greedy import Candidates, Picks, candidates_of
 from badge_jax.samplers.streamed import (
     Batch,
     StreamedRows,
@@ -81,25 +82,18 @@ def _lower(
 
 def _furthest(rows: StreamedRows, bound: np.ndarray, most: int) -> np.ndarray:
     """The next picks, from 1 to ``most``: as many as the exact distances ``bound`` [n] decide."""
-    count = min(CANDIDATES, len(bound))
-    # ties go to the lower index; candidates are in the order of the pool
-    ranked = np.argsort(-bound, kind="stable")
-    candidates = np.sort(ranked[:count])
-    # a candidate as far as the furthest other row precedes it if its index is lower
-    others = ranked[count : count + 1]
-    beyond = bound[others[0]] if len(others) else -np.inf
-    is_before = candidates < (others[0] if len(others) else len(bound))
-    places, number = _choose_furthest(
-        rows.take(candidates), bound[candidates], is_before, np.float32(beyond), most
-    )
-    return candidates[np.asarray(places)[: int(number)]]
+    candidates = _candidates_of(bound, CANDIDATES)
+    indices = np.asarray(candidates.indices)
+    picks = _choose_furthest(rows.take(indices), candidates, most)
+    return indices[np.asarray(picks.places)[: int(picks.number)]]
+
+
+_candidates_of = jax.jit(candidates_of, static_argnums=1)
 
 
 @jax.jit
-def _choose_furthest(
-    candidates: Rows, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    return choose_furthest(as_points(candidates), bound, is_before, beyond, most)
+def _choose_furthest(rows: Rows, candidates: Candidates, most: jax.Array) -> Picks:
+    return choose_furthest(as_points(rows), candidates, most)
 
 
 @partial(jax.jit, static_argnames="block")

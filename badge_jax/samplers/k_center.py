@@ -1,6 +1,7 @@
 """Furthest-first traversal: the greedy 2-approximation of the k-center problem."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,12 @@ from badge_jax.rows import (
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
+from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
 
-_BLOCK = 64  # centres in one matrix product
-_CANDIDATES = 512  # rows among which is chosen between two passes
+_CANDIDATES = 512  # rows among which is chosen in a step
+_BLOCK = 256  # centres in one matrix product with the candidates
+_START_BLOCK = 64  # centres in one matrix product with all rows
+_AT_START = 256  # most given centres whose distances to all rows are computed
 
 
 @partial(jax.jit, static_argnames=("k",))
@@ -31,9 +35,10 @@ def k_center_greedy(
     The next row is argmax_x min_c ‖x − c‖. Ties go to the lower index. Without ``centers`` the first row is the
     longest. Rows already chosen are excluded by a mask. The first j rows equal the answer for ``k = j``.
 
-    Distances to the nearest centre only fall, so most picks need no pass over the pool: the rows that are
-    furthest after a pass are candidates. While one of them is further than every other row was, it is the
-    furthest of all. Then the rows chosen meanwhile are folded into the distances of all rows, in one pass.
+    Distances to the nearest centre only fall, so a pick needs no pass over the pool (`lazy_greedy`): the rows
+    that may be furthest are compared with the centres that are new to them. While one of them is further than
+    every other row was, it is the furthest of all. A row that was never far is compared with the first centres
+    only.
 
     Args:
         rows: `Rows` of n embeddings, float32.
@@ -68,80 +73,77 @@ def k_center_greedy(
     points, origin = as_points(rows), middle_of(rows, free)
     longest = jnp.argmax(jnp.where(free, points.squared_norms, -1.0)).astype(jnp.int32)
     is_first = jnp.any(free) & ~jnp.any(centers)
-    chosen = jnp.full(k, -1, jnp.int32).at[0].set(jnp.where(is_first, longest, -1))
-    bound = jnp.where(is_first, squared_distances_to_row(points, longest), jnp.inf)
-    bound = jnp.where(free, bound, -jnp.inf).at[jnp.where(is_first, longest, n)].set(-jnp.inf, mode="drop")
-    given = jnp.pad(jnp.nonzero(centers, size=n, fill_value=0)[0], (0, _BLOCK))
-    bound = _lower(points, origin, bound, given, jnp.sum(centers))
+    is_center = centers.at[jnp.where(is_first, longest, n)].set(True, mode="drop")
+    places = jnp.pad(jnp.nonzero(is_center, size=n, fill_value=0)[0], (0, k + _CANDIDATES + _BLOCK))
+    count = jnp.sum(is_center, dtype=jnp.int32)
 
-    def has_next(carry: tuple) -> jax.Array:
-        _, number, bound = carry
-        furthest = jnp.max(bound)
-        return (number < k) & (furthest > 0) & (furthest < jnp.inf)
+    def centers_from(indices: jax.Array, first: jax.Array, stop: jax.Array, size: int) -> CenterBlocks:
+        def block_at(i: jax.Array) -> Points:
+            return points[jax.lax.dynamic_slice_in_dim(indices, first + i, size)]
 
-    def choose_and_fold(carry: tuple) -> tuple:
-        chosen, number, bound = carry
-        ranked = jax.lax.top_k(bound, min(n, _CANDIDATES + 1))[1]
-        candidates, other = jnp.sort(ranked[:_CANDIDATES]), ranked[_CANDIDATES:]
-        beyond = jnp.max(bound[other], initial=-jnp.inf)
-        is_before = candidates < jnp.min(other, initial=n)
-        places, count = choose_furthest(points[candidates], bound[candidates], is_before, beyond, k - number)
-        fresh = candidates[places]
-        bound = _lower(points, origin, bound, jnp.pad(fresh, (0, _BLOCK)), count)
-        is_fresh = jnp.arange(len(fresh)) < count
-        bound = bound.at[jnp.where(is_fresh, fresh, n)].set(-jnp.inf, mode="drop")
-        chosen = chosen.at[jnp.where(is_fresh, number + jnp.arange(len(fresh)), k)].set(fresh, mode="drop")
-        return chosen, number + count, bound
+        return CenterBlocks(block_at, size, stop - first, origin)
 
-    start = chosen, is_first.astype(jnp.int32), bound
-    chosen, number, bound = jax.lax.while_loop(has_next, choose_and_fold, start)
+    def pick(state: Centers, candidates: Candidates, most: jax.Array) -> tuple[Centers, Picks]:
+        here = points[candidates.indices]
+        seen = jnp.where(candidates.bound > 0, state.seen[candidates.indices], state.number)
+        new = centers_from(state.indices, jnp.min(seen), state.number, _BLOCK)
+        candidates = candidates._replace(bound=nearest_center(here, new, candidates.bound))
+        picks = choose_furthest(here, candidates, most)
+        number = state.number + picks.number
+        # those behind the picks are overwritten later
+        indices = jax.lax.dynamic_update_slice_in_dim(
+            state.indices, candidates.indices[picks.places], state.number, 0
+        )
+        return Centers(indices, number, state.seen.at[candidates.indices].set(number)), picks
+
+    num_seen = jnp.minimum(count, _AT_START)
+    bound = jnp.where(free & ~is_center, jnp.inf, -jnp.inf)
+    bound = nearest_center(points, centers_from(places, jnp.int32(0), num_seen, _START_BLOCK), bound)
+    state = Centers(places, count, jnp.full(n, num_seen))
+    chosen, number, bound, *_ = lazy_greedy(bound, k, state, pick, num_candidates=_CANDIDATES)
     # what is left are copies of centres, of which the lowest indices are chosen, or rows that are not finite
     copies = jnp.nonzero((bound == 0) & (jnp.max(bound) <= 0), size=k, fill_value=-1)[0]
-    return jnp.where(jnp.arange(k) < number, chosen, copies[jnp.arange(k) - number]).astype(jnp.int32)
+    chosen = jnp.where(jnp.arange(k) < number, chosen, copies[jnp.arange(k) - number]).astype(jnp.int32)
+    return jnp.where(is_first, jnp.concatenate([longest[None], chosen[:-1]]), chosen)
 
 
-def choose_furthest(
-    candidates: Points, bound: jax.Array, is_before: jax.Array, beyond: jax.Array, most: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+class Centers(NamedTuple):
+    """The centres so far, given and chosen.
+
+    Attributes:
+        indices: [m] int32, row numbers in the order given and chosen, padded.
+        number: scalar int32, how many of them there are.
+        seen: [n] int32, with how many of them each row was compared.
+    """
+
+    indices: jax.Array
+    number: jax.Array
+    seen: jax.Array
+
+
+def choose_furthest(points: Points, candidates: Candidates, most: jax.Array) -> Picks:
     """Furthest-first traversal of candidates, while one of them is certainly the furthest row of the pool.
 
     Args:
-        candidates: `Points` [m].
-        bound: [m] float32, their squared distances to the nearest centre.
-        is_before: [m] bool, whether a candidate's index is lower than that of the furthest other row.
-        beyond: scalar float32, squared distance of that row; −∞ if there is none.
+        points: `Points` [m], the candidates.
+        candidates: `Candidates` [m]; the bounds are their squared distances to the nearest centre.
         most: scalar int32, how many to choose at most.
 
     Returns:
-        The places of the picks [m] int32, and how many of these count.
+        `Picks`, with the candidates' distances after the last pick.
     """
 
-    def has_next(carry: tuple) -> jax.Array:
-        _, number, bound = carry
-        place = jnp.argmax(bound)
-        is_next = (bound[place] > beyond) | ((bound[place] == beyond) & is_before[place])
-        return (number < most) & is_next & (bound[place] > 0)
+    def has_next(picks: Picks) -> jax.Array:
+        place = jnp.argmax(picks.bound)
+        value = picks.bound[place]
+        return (picks.number < most) & candidates.is_best(place, value) & (value > 0)
 
-    def choose(carry: tuple) -> tuple:
-        places, number, bound = carry
-        place = jnp.argmax(bound).astype(jnp.int32)
-        bound = jnp.minimum(bound, squared_distances_to_row(candidates, place))
-        return places.at[number].set(place), number + 1, bound.at[place].set(-jnp.inf)
+    def choose(picks: Picks) -> Picks:
+        place = jnp.argmax(picks.bound).astype(jnp.int32)
+        nearest = jnp.minimum(picks.bound, squared_distances_to_row(points, place))
+        # what may not be chosen need not be finite
+        bound = jnp.where(picks.bound > 0, nearest, picks.bound).at[place].set(-jnp.inf)
+        return Picks(picks.places.at[picks.number].set(place), picks.number + 1, bound)
 
-    start = jnp.zeros(len(candidates), jnp.int32), jnp.int32(0), bound
-    places, number, _ = jax.lax.while_loop(has_next, choose, start)
-    return places, number
-
-
-def _lower(
-    points: Points, origin: jax.Array, bound: jax.Array, indices: jax.Array, count: jax.Array
-) -> jax.Array:
-    """min(``bound``, squared distance to the nearest of the first ``count`` of the points at ``indices``): [n].
-
-    Indices are padded by a block. The cost is that of the centres that count, not of all.
-    """
-
-    def block_at(i: jax.Array) -> Points:
-        return points[jax.lax.dynamic_slice_in_dim(indices, i, _BLOCK)]
-
-    return nearest_center(points, CenterBlocks(block_at, _BLOCK, count, origin), bound)
+    start = Picks(jnp.zeros(len(points), jnp.int32), jnp.int32(0), candidates.bound)
+    return jax.lax.while_loop(has_next, choose, start)
