@@ -37,7 +37,6 @@ from badge_jax.rows import (
     Points,
     Rows,
     as_points,
-    blocks_of,
     mark_rows,
     nearest_center,
     squared_distances,
