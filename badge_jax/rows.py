@@ -164,6 +164,52 @@ def as_points(rows: Rows) -> Points:
     return Points(rows, jnp.sum(rows.left**2, axis=1), jnp.sum(rows.right**2, axis=1))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PoolPoints:
+    """The points of a whole pool. A pool is too large for a scaled copy, so a row is scaled when it is taken.
+
+    Attributes:
+        rows: `Rows` [n] as given.
+        scales: [2] float32, powers of two by which left factors are multiplied one after the other; their
+            product may be too large or too small for float32.
+        left_squared: [n] float32, squared norms of the left factors after scaling.
+        right_squared: [n] float32, squared norms of the right factors.
+    """
+
+    rows: Rows
+    scales: jax.Array
+    left_squared: jax.Array
+    right_squared: jax.Array
+
+    __iter__ = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: jax.Array | slice) -> Points:
+        return self._take(lambda part: part[indices])
+
+    @property
+    def squared_norms(self) -> jax.Array:
+        """Squared norms of the rows: [n] float32."""
+        return self.left_squared * self.right_squared
+
+    def block(self, start: jax.Array, size: int) -> Points:
+        """The ``size`` points from ``start`` (traced) on."""
+        return self._take(lambda part: jax.lax.dynamic_slice_in_dim(part, start, size))
+
+    def _take(self, take: Callable[[jax.Array], jax.Array]) -> Points:
+        rows, left_squared, right_squared = jax.tree.map(
+            take, (self.rows, self.left_squared, self.right_squared)
+        )
+        return Points(Rows(_scaled(rows.left, self.scales), rows.right), left_squared, right_squared)
+
+
+def _scaled(numbers: jax.Array, scales: jax.Array) -> jax.Array:
+    return numbers * scales[0] * scales[1]
+
+
 def squared_distances(points: Points, centers: Points, counted: jax.Array, origin: jax.Array) -> jax.Array:
     """Squared distance from every point x to every centre y, 0 for a copy.
 
@@ -221,18 +267,25 @@ def _for_marked(marked: jax.Array, size: int, step: Callable[[jax.Array, Any], A
     return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), next_ones, (marked, start))[1]
 
 
-def squared_distances_to_row(points: Points, index: jax.Array) -> jax.Array:
+def squared_distances_to_row(points: Points | PoolPoints, index: jax.Array) -> jax.Array:
     """Squared distance from every point to the one at ``index``, by subtraction, in one pass: [n] float32."""
-    return _by_subtraction(points, points[index[None]])[:, 0]
+    center = points[index[None]]
+    if isinstance(points, PoolPoints):
+        # as the index changes from pass to pass, XLA cannot keep a scaled copy: it scales in the pass itself
+        scales, _ = jax.lax.optimization_barrier((points.scales, index))
+        rows = Rows(_scaled(points.rows.left, scales), points.rows.right)
+        points = Points(rows, points.left_squared, points.right_squared)
+    return _by_subtraction(points, center)[:, 0]
 
 
-def upper_bounds_to_row(points: Points, index: jax.Array) -> jax.Array:
+def upper_bounds_to_row(points: PoolPoints, index: jax.Array) -> jax.Array:
     """Bounds on `squared_distances_to_row` from above, in half the time: [n] float32.
 
     They are the distances by matrix products, plus what these may lack.
     """
-    left = jnp.dot(points.rows.left, points.rows.left[index], precision=HIGHEST)
-    inner = left * jnp.dot(points.rows.right, points.rows.right[index], precision=HIGHEST)
+    center = points[index[None]].rows
+    left = _scaled(jnp.dot(points.rows.left, center.left[0], precision=HIGHEST), points.scales)
+    inner = left * jnp.dot(points.rows.right, center.right[0], precision=HIGHEST)
     scale = points.squared_norms + points.squared_norms[index]
     return jnp.maximum(scale - 2 * inner, 0.0) + 32 * EPSILON * scale
 
@@ -282,11 +335,11 @@ def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array) -
     return CenterBlocks(lambda first: centers.block(first, size), size, count, origin)
 
 
-def nearest_center(points: Points, blocks: CenterBlocks, start: jax.Array) -> jax.Array:
+def nearest_center(points: "Points | PoolPoints", blocks: CenterBlocks, start: jax.Array) -> jax.Array:
     """min(start, squared distance to the nearest centre).
 
     Args:
-        points: `Points` [n].
+        points: `Points` or `PoolPoints` [n].
         blocks: the centres.
         start: [n] float32, the distance known so far. Where it is not above 0 it stays.
 
@@ -316,7 +369,9 @@ def nearest_place(points: Points, blocks: CenterBlocks) -> jax.Array:
     return _over_blocks(points, jnp.ones(n, bool), blocks, nearer, unknown)[1]
 
 
-def _over_blocks(points: Points, matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any) -> Any:
+def _over_blocks(
+    points: "Points | PoolPoints", matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any
+) -> Any:
     """Folds ``(first place, distances [m, size], carry of m points) -> carry`` over the blocks of centres.
 
     Every pair of a centre and a point that ``matters`` [n] bool is seen, with its distance; other distances are
@@ -326,14 +381,14 @@ def _over_blocks(points: Points, matters: jax.Array, blocks: CenterBlocks, fold:
 
     def fold_tile(i: jax.Array, carry: Any) -> Any:
         first = jnp.minimum(i * tile, n - tile)
-        points_here, matters_here, part = jax.tree.map(
-            lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), (points, matters, carry)
+        matters_here, part = jax.tree.map(
+            lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), (matters, carry)
         )
-        part = _over_blocks_of_tile(points_here, matters_here, blocks, fold, part)
+        part = _over_blocks_of_tile(points.block(first, tile), matters_here, blocks, fold, part)
         return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, first, 0), carry, part)
 
     if n == tile:
-        return _over_blocks_of_tile(points, matters, blocks, fold, start)
+        return _over_blocks_of_tile(points.block(jnp.int32(0), n), matters, blocks, fold, start)
     return jax.lax.fori_loop(0, -(-n // tile), fold_tile, start)
 
 
@@ -372,12 +427,13 @@ def middle(sample: Rows) -> jax.Array:
     return jnp.median(sample.left * sample.right, axis=0)
 
 
-def middle_of(rows: Rows, counted: jax.Array) -> jax.Array:
-    """`middle` of a sample of the rows ``counted`` [n] bool."""
-    if rows.left.shape[1] > 1:
-        return middle(rows)
-    indices = jnp.nonzero(counted, size=len(rows), fill_value=0)[0]
-    return middle(rows[indices[sample_places(jnp.sum(counted))]])
+def middle_of(points: PoolPoints, counted: jax.Array) -> jax.Array:
+    """`middle` of a sample of the points ``counted`` [n] bool."""
+    n = len(points)
+    if points.rows.left.shape[1] > 1:
+        return middle(points.rows)
+    indices = jnp.nonzero(counted, size=n, fill_value=0)[0]
+    return middle(points[indices[sample_places(jnp.sum(counted))]].rows)
 
 
 def sample_places(count: jax.Array | int) -> jax.Array:
@@ -386,20 +442,25 @@ def sample_places(count: jax.Array | int) -> jax.Array:
     return (places % jnp.maximum(count, 1)).astype(jnp.int32)
 
 
-def at_unit_scale(rows: Rows, counted: jax.Array) -> Rows:
+def at_unit_scale(rows: Rows, counted: jax.Array) -> PoolPoints:
     """The rows times one power of two, so that the longest of those ``counted`` [n] bool has a norm near 1.
 
     That is the longest row, not that of the greatest left factor: its other factor may be 0. Scaling by a power
     of two rounds nothing and changes no law that depends on ratios. It keeps the squares of very confident rows
-    (norms under 1e-19) from underflowing. All of it goes into ``left``, so that ``right`` need not be copied:
-    the largest entry of ``right`` must lie between 1e-18 and 1e18.
+    (norms under 1e-19) from underflowing. All of it goes into the left factors: the largest entry of ``right``
+    must lie between 1e-18 and 1e18.
     """
 
-    sizes = jnp.max(jnp.abs(rows.left), axis=1), jnp.sqrt(jnp.sum(rows.right**2, axis=1))
+    left, right = jnp.max(jnp.abs(rows.left), axis=1), jnp.sum(rows.right**2, axis=1)
     # fused with what follows, XLA on a CPU takes ten times as long for these
-    sizes = jax.lax.optimization_barrier(sizes)
-    left, right = unit_exponents(*(jnp.where(counted, size, 0.0) for size in sizes))
-    return Rows(jnp.ldexp(jnp.ldexp(rows.left, -left), -right), rows.right)
+    left, right_squared = jax.lax.optimization_barrier((left, right))
+    sizes = left, jnp.sqrt(right_squared)
+    exponent = -sum(unit_exponents(*(jnp.where(counted, size, 0.0) for size in sizes)))
+    # half of it in each
+    scales = jnp.ldexp(
+        jnp.float32(1), jnp.clip(jnp.stack([exponent // 2, exponent - exponent // 2]), -126, 126)
+    )
+    return PoolPoints(rows, scales, jnp.sum(_scaled(rows.left, scales) ** 2, axis=1), right_squared)
 
 
 def unit_exponents(left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:

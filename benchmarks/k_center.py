@@ -106,7 +106,7 @@ def main() -> None:
                     partial(k_center_greedy, rows, k, centers=jnp.asarray(centers)),
                     partial(plain_loop, rows, k, jnp.asarray(centers)),
                 ):
-                    check_furthest(rows, np.asarray(choose())[:1000], centers)
+                    check_furthest(rows, np.asarray(choose())[:300], centers)
             found = contestants_for(rows, k, centers)
             records += compare(f"furthest-first, {pool}", sizes, "pick", found, options, alone)
             publish("k_center", records, options)

@@ -13,7 +13,9 @@ Contestants, in turn in one process:
   embedding out and are left out, with a line saying so, where it would take over 2 GiB;
 - with ``--peer PATH`` the ``query`` of ``query_strategies/badge_sampling.py`` in a checkout of the authors'
   repository, factored since July 2023. An older checkout may be given beside it, under the same bound;
-- one pass over the pool by ``jnp.sum``.
+- one pass over the pool by ``jnp.sum``;
+- for large batches, k² (c + d) floating-point operations in plain matrix products: what it takes to compare every
+  pick with all those before it.
 
 A pick of the others costs the same early and late, so they are timed on ``--slow-picks`` picks, or
 ``--peer-picks`` where the embedding is written out, and compared by the pick. The set takes about fifteen
@@ -42,7 +44,9 @@ NAMED_SET = [  # recipe, n, c, d, k
     ("soft", 200_000, 100, 512, 10_000),
     ("long_tailed", 50_000, 10, 512, 1000),
     *[(recipe, 20_000, 10, 512, 100) for recipe in RECIPES],
+    *[(recipe, 50_000, 10, 512, 10_000) for recipe in RECIPES],
 ]
+LARGE_BATCH = 10_000  # from here on the lazy seeder's time is that of its matrix products
 MOST_WRITTEN_OUT = 2**31  # bytes
 
 
@@ -100,6 +104,17 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
 
         return call
 
+    def products():
+        proposals, pending = jnp.ones((256, c + d)), jnp.ones((4096, c + d))
+        product = jax.jit(lambda x, y: jnp.dot(x, y.T, precision="highest"))
+        num_products = round(k**2 / (2 * len(proposals) * len(pending)))
+
+        def call():
+            for _ in range(num_products):
+                jax.block_until_ready(product(proposals, pending))
+
+        return call
+
     def scikit_learn():
         from sklearn.cluster import kmeans_plusplus as sklearn_kmeans_plusplus
 
@@ -119,6 +134,8 @@ def contestants_for(rows: Rows, k: int, options: argparse.Namespace) -> list[Con
         Contestant("NumPy loop", numpy_loop, slow_k),
         Contestant("one pass of jnp.sum", one_pass, num_passes),
     ]
+    if k >= LARGE_BATCH:
+        found.append(Contestant("products of k² (c + d) operations", products, k))
     peer_k = min(k, options.peer_picks)
     peers = [("scikit-learn", scikit_learn), ("scikit-activeml Badge", scikit_activeml_badge(rows, peer_k))]
     for badge in map(load_authors_badge, options.peer):

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from badge_jax.rows import Rows, as_points, at_unit_scale, check_rows, squared_distances_to_row
+from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row
 from badge_jax.samplers.checks import availability, check_count
 from badge_jax.samplers.draw import draw_available
 
@@ -58,7 +58,7 @@ def kmeans_plusplus(
     check_count(k, rows.left.shape[0])
     check_first(first)
     free = availability(available, rows.left.shape[0])
-    points = as_points(at_unit_scale(rows, free))
+    points = at_unit_scale(rows, free)
 
     def draw(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from badge_jax.rows import (
     Rows,
-    as_points,
     at_unit_scale,
     check_rows,
     middle_of,
@@ -47,8 +46,8 @@ def lazy_kmeans_plusplus(
     Each next row is drawn with probability proportional to D²(x), the squared distance to the nearest row
     chosen so far. For the same key the picks differ from those of `kmeans_plusplus`; their law is the same. No
     row is chosen twice. If every D² is 0, the draw is uniform over the rows still available. The first j rows
-    equal the result for ``k = j``. Memory beyond the pool: a scaled copy of ``left`` (n·c floats), about 4n
-    floats, the rows of min(k, capacity) centres (256 MiB at most), and one block.
+    equal the result for ``k = j``. Memory beyond the pool: about 10n numbers, the rows of
+    min(k, capacity) centres (256 MiB at most), and one block.
 
     Args:
         key: typed PRNG key.
@@ -81,9 +80,9 @@ def lazy_kmeans_plusplus(
     check_first(first)
     sizes = make_sizes(n, c, d) if _sizes is None else _sizes
     free = availability(available, n)
-    rows = at_unit_scale(rows, free)
-    points = as_points(rows)
+    points = at_unit_scale(rows, free)
     norms = points.squared_norms
+    order = jnp.argsort(norms)  # of the rows in a fold
     wanted = jnp.minimum(k, jnp.sum(free))
 
     def is_unfinished(state: Seeding) -> jax.Array:
@@ -95,8 +94,6 @@ def lazy_kmeans_plusplus(
         return accept(state, proposals, points[proposals.indices], wanted, sizes)
 
     def fold(state: Seeding) -> jax.Array:
-        order = jnp.argsort(norms)
-
         def fold_one(block: jax.Array, bound: jax.Array) -> jax.Array:
             indices = jax.lax.dynamic_slice_in_dim(
                 order, jnp.minimum(block * sizes.row_block, n - sizes.row_block), sizes.row_block
@@ -119,7 +116,7 @@ def lazy_kmeans_plusplus(
         return finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
 
     index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
-    state = start_seeding(points[index[None]], index, k, n, sizes.sample, sizes, middle_of(rows, free))
+    state = start_seeding(points[index[None]], index, k, n, sizes.sample, sizes, middle_of(points, free))
     # the first centre stays pending: a bound that is only near its distances costs half a pass
     bound = upper_bounds_to_row(points, index).at[index].set(0.0)
     state = with_sums(state._replace(bound=bound), free, sizes)

@@ -10,7 +10,6 @@ from badge_jax.rows import (
     CenterBlocks,
     Points,
     Rows,
-    as_points,
     at_unit_scale,
     check_rows,
     middle_of,
@@ -68,9 +67,9 @@ def k_center_greedy(
     check_count(k, n)
     free = availability(available, n)
     centers = jnp.zeros(n, bool) if centers is None else availability(centers, n)
-    rows = at_unit_scale(rows, free | centers)
+    points = at_unit_scale(rows, free | centers)
     free = free & ~centers
-    points, origin = as_points(rows), middle_of(rows, free)
+    origin = middle_of(points, free)
     longest = jnp.argmax(jnp.where(free, points.squared_norms, -1.0)).astype(jnp.int32)
     is_first = jnp.any(free) & ~jnp.any(centers)
     is_center = centers.at[jnp.where(is_first, longest, n)].set(True, mode="drop")

@@ -37,7 +37,6 @@ from badge_jax.rows import (
     Points,
     Rows,
     as_points,
-    blocks_of,
     mark_rows,
     nearest_center,
     squared_distances,
@@ -55,6 +54,7 @@ class Sizes(NamedTuple):
         row_block: rows folded at a time.
         fold_block: pending centres in one matrix product of a fold.
         test_block: pending centres in one matrix product of a test of proposals.
+        test_tile: proposals in one such product.
         proposals: proposals in a batch.
         draw_block: rows in a block of the two-level draw.
         capacity: most pending centres; a fold is forced when the next batch might exceed it.
@@ -66,6 +66,7 @@ class Sizes(NamedTuple):
     row_block: int
     fold_block: int
     test_block: int
+    test_tile: int
     proposals: int
     draw_block: int
     capacity: int
@@ -138,8 +139,9 @@ def make_sizes(n: int, c: int, d: int) -> Sizes:
     """The sizes for n rows with factors of c and d entries."""
     return Sizes(
         row_block=min(n, 1024),
-        fold_block=min(n, 64),
+        fold_block=min(n, 128),
         test_block=min(n, 256),
+        test_tile=min(n, 128),
         proposals=min(n, 256),
         draw_block=default_block(n),
         capacity=max(512, _PENDING_ENTRIES // (c + d)),
@@ -234,10 +236,7 @@ def accept(
     """
     n, bound = state.bound.shape[0], state.bound[proposals.indices]  # 0 for rows chosen since the last fold
     thresholds = proposals.uniforms * bound
-    pending = blocks_of(state.pending, sizes.test_block, state.num_pending, state.origin)
-    nearest = nearest_center(candidates, pending, bound)
-    # if Φ = 0, all distances count as infinite, so that the bound alone decides
-    is_open = thresholds < jnp.where(state.is_flat, bound, nearest)
+    is_open = _still_open(state, candidates, thresholds, bound, sizes)
     is_same = proposals.indices[:, None] == proposals.indices[None, :]
     is_pair = ~is_same & is_open[:, None] & is_open[None, :]
     among = squared_distances(candidates, candidates, is_pair, state.origin)
@@ -263,6 +262,47 @@ def accept(
         spent=state.spent + cost,
         to_fold=state.to_fold + float(n) * jnp.sum(share),
     )
+
+
+def _still_open(
+    state: Seeding, candidates: Points, thresholds: jax.Array, bound: jax.Array, sizes: Sizes
+) -> jax.Array:
+    """Which candidates have D² > threshold, as far as the pending centres decide.
+
+    All are compared with the first block of centres. Most that are rejected are within their threshold of one
+    of these; the others alone are compared with the rest.
+
+    Args:
+        state: `Seeding`.
+        candidates: `Points` [m].
+        thresholds: [m] float32, u·U.
+        bound: [m] float32, U.
+        sizes: the sizes.
+
+    Returns:
+        [m] bool.
+    """
+    tile, block = min(len(candidates), sizes.test_tile), sizes.test_block
+
+    def test(points: Points, bound: jax.Array, first: int, number: jax.Array) -> jax.Array:
+        def block_at(i: jax.Array) -> Points:
+            return state.pending.block(first + i, block)
+
+        return nearest_center(points, CenterBlocks(block_at, block, number, state.origin), bound)
+
+    # if Φ = 0, all distances count as infinite, so that the bound alone decides
+    num_pending = jnp.where(state.is_flat, 0, state.num_pending)
+    num_first = jnp.minimum(num_pending, block)
+    is_open = thresholds < test(candidates, bound, 0, num_first)
+    order = _true_first(is_open)
+
+    def test_tile(i: jax.Array, is_open: jax.Array) -> jax.Array:
+        places = jax.lax.dynamic_slice_in_dim(order, i * tile, tile)
+        nearest = test(candidates[places], bound[places], block, num_pending - num_first)
+        return is_open.at[places].set(is_open[places] & (thresholds[places] < nearest))
+
+    num_tiles = jnp.where(num_pending > num_first, (jnp.sum(is_open) + tile - 1) // tile, 0)
+    return jax.lax.fori_loop(0, num_tiles, test_tile, is_open)
 
 
 def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:

@@ -27,6 +27,7 @@ FOLDING = Sizes(
     row_block=4,
     fold_block=2,
     test_block=2,
+    test_tile=2,
     proposals=3,
     draw_block=2,
     capacity=3,
