@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from badge_jax.rows import (
     CenterBlocks,
     Points,
+    PoolPoints,
     Rows,
     at_unit_scale,
     check_rows,
     middle_of,
     nearest_center,
+    nearest_place,
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
@@ -22,7 +24,9 @@ from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
 _CANDIDATES = 512  # rows among which is chosen in a step
 _BLOCK = 256  # centres in one matrix product with the candidates
 _START_BLOCK = 64  # centres in one matrix product with all rows
-_AT_START = 256  # most given centres whose distances to all rows are computed
+_PIVOTS = 256  # most given centres whose distances to all rows are computed
+_TILE = 1024  # rows compared at a time with the centres near them
+_MOST_IN_CELLS = 1024  # centres that such a tile is compared with
 
 
 @partial(jax.jit, static_argnames=("k",))
@@ -76,16 +80,10 @@ def k_center_greedy(
     places = jnp.pad(jnp.nonzero(is_center, size=n, fill_value=0)[0], (0, k + _CANDIDATES + _BLOCK))
     count = jnp.sum(is_center, dtype=jnp.int32)
 
-    def centers_from(indices: jax.Array, first: jax.Array, stop: jax.Array, size: int) -> CenterBlocks:
-        def block_at(i: jax.Array) -> Points:
-            return points[jax.lax.dynamic_slice_in_dim(indices, first + i, size)]
-
-        return CenterBlocks(block_at, size, stop - first, origin)
-
     def pick(state: Centers, candidates: Candidates, most: jax.Array) -> tuple[Centers, Picks]:
         here = points[candidates.indices]
         seen = jnp.where(candidates.bound > 0, state.seen[candidates.indices], state.number)
-        new = centers_from(state.indices, jnp.min(seen), state.number, _BLOCK)
+        new = _centers(points, state.indices, jnp.min(seen), state.number, _BLOCK, origin)
         candidates = candidates._replace(bound=nearest_center(here, new, candidates.bound))
         picks = choose_furthest(here, candidates, most)
         number = state.number + picks.number
@@ -95,9 +93,9 @@ def k_center_greedy(
         )
         return Centers(indices, number, state.seen.at[candidates.indices].set(number)), picks
 
-    num_seen = jnp.minimum(count, _AT_START)
     bound = jnp.where(free & ~is_center, jnp.inf, -jnp.inf)
-    bound = nearest_center(points, centers_from(places, jnp.int32(0), num_seen, _START_BLOCK), bound)
+    bound = _compared_in_cells(points, places, count, bound, origin)
+    num_seen = jnp.where(count <= _PIVOTS, count, 0)  # with so few, the bounds are the distances themselves
     state = Centers(places, count, jnp.full(n, num_seen))
     chosen, number, bound, *_ = lazy_greedy(bound, k, state, pick, num_candidates=_CANDIDATES)
     # what is left are copies of centres, of which the lowest indices are chosen, or rows that are not finite
@@ -118,6 +116,52 @@ class Centers(NamedTuple):
     indices: jax.Array
     number: jax.Array
     seen: jax.Array
+
+
+def _compared_in_cells(
+    points: PoolPoints, places: jax.Array, count: jax.Array, bound: jax.Array, origin: jax.Array
+) -> jax.Array:
+    """min(``bound``, squared distance to the nearest centre of a row's cell): [n] float32.
+
+    A cell has the rows, and the centres, that are nearest to the same pivot. Pivots are some of the centres, or
+    all if they are few. So a row is compared with centres that are near it, and its bound is seldom far above
+    its distance.
+
+    Args:
+        points: `PoolPoints` [n].
+        places: [m] int32, row numbers of the centres, padded with a block.
+        count: scalar int32, how many centres count.
+        bound: [n] float32.
+        origin: [d] float32, as in `squared_distances`.
+    """
+    n, tile = len(points), min(len(points), _TILE)
+    num_pivots = jnp.minimum(count, _PIVOTS)
+    pivots = places[jnp.arange(_PIVOTS) * count // jnp.maximum(num_pivots, 1)]
+    cell = nearest_place(points, _centers(points, pivots, jnp.int32(0), num_pivots, _START_BLOCK, origin))
+    order = jnp.argsort(cell)
+    cell_of_center = jnp.where(jnp.arange(len(places)) < count, cell[places], _PIVOTS)
+    by_cell = jnp.argsort(cell_of_center)
+    starts = jnp.searchsorted(cell_of_center[by_cell], jnp.arange(_PIVOTS + 1)).astype(jnp.int32)
+
+    def compare(i: jax.Array, bound: jax.Array) -> jax.Array:
+        here = jax.lax.dynamic_slice_in_dim(order, jnp.minimum(i * tile, n - tile), tile)
+        first, stop = starts[cell[here[0]]], starts[cell[here[-1]] + 1]
+        stop = jnp.minimum(stop, first + _MOST_IN_CELLS)
+        near = _centers(points, places[by_cell], first, stop, _START_BLOCK, origin)
+        return bound.at[here].set(nearest_center(points[here], near, bound[here]))
+
+    return jax.lax.fori_loop(0, -(-n // tile), compare, bound)
+
+
+def _centers(
+    points: PoolPoints, indices: jax.Array, first: jax.Array, stop: jax.Array, size: int, origin: jax.Array
+) -> CenterBlocks:
+    """The points at ``indices[first:stop]``, of which at least a block follows, in blocks of ``size``."""
+
+    def block_at(i: jax.Array) -> Points:
+        return points[jax.lax.dynamic_slice_in_dim(indices, first + i, size)]
+
+    return CenterBlocks(block_at, size, stop - first, origin)
 
 
 def choose_furthest(points: Points, candidates: Candidates, most: jax.Array) -> Picks:
