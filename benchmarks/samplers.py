@@ -14,8 +14,8 @@ Contestants, in turn in one process:
 - with ``--peer PATH`` the ``query`` of ``query_strategies/badge_sampling.py`` in a checkout of the authors'
   repository, factored since July 2023. An older checkout may be given beside it, under the same bound;
 - one pass over the pool by ``jnp.sum``;
-- for large batches, k² (c + d) floating-point operations in plain matrix products: what it takes to compare every
-  pick with all those before it.
+- for large batches, k² (c + d) floating-point operations in plain matrix products, which is what it takes to
+  compare every pick with all those before it.
 
 A pick of the others costs the same early and late, so they are timed on ``--slow-picks`` picks, or
 ``--peer-picks`` where the embedding is written out, and compared by the pick. The set takes about fifteen
