@@ -355,7 +355,7 @@ def nearest_center(points: "Points | PoolPoints", blocks: CenterBlocks, start: j
     return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(points: Points, blocks: CenterBlocks) -> jax.Array:
+def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> jax.Array:
     """Which centre is nearest to each point, the first of equals: [n] int32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:

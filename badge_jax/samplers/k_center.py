@@ -24,9 +24,9 @@ from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
 _CANDIDATES = 512  # rows among which is chosen in a step
 _BLOCK = 256  # centres in one matrix product with the candidates
 _START_BLOCK = 64  # centres in one matrix product with all rows
-_PIVOTS = 256  # most given centres whose distances to all rows are computed
+_PIVOTS = 64  # most given centres whose distances to all rows are computed
 _TILE = 1024  # rows compared at a time with the centres near them
-_MOST_IN_CELLS = 1024  # centres that such a tile is compared with
+_MOST_IN_CELLS = 2048  # centres that such a tile is compared with
 
 
 @partial(jax.jit, static_argnames=("k",))
