@@ -20,7 +20,6 @@ from badge_jax.samplers.rejection import (
     accept,
     centers_that_matter,
     extent_of,
-    finish_fold,
     fold_rows,
     is_fold_due,
     make_sizes,
@@ -28,6 +27,7 @@ from badge_jax.samplers.rejection import (
     sample_extents,
     start_seeding,
     with_sums,
+    without_pending,
 )
 
 
@@ -109,17 +109,17 @@ def lazy_kmeans_plusplus(
         return jax.lax.fori_loop(0, -(-n // sizes.row_block), fold_one, state.bound)
 
     def draw_and_fold(state: Seeding) -> Seeding:
+        state = state._replace(extents=sample_extents(norms, state.bound, sizes))
+        state = with_sums(state, free, sizes)
         state = jax.lax.while_loop(lambda s: is_unfinished(s) & ~is_fold_due(s, n, sizes), test_batch, state)
         # a fold is useless once the picks are complete or every distance is 0
         is_useful = is_unfinished(state) & ~state.is_flat
-        state = state._replace(bound=jax.lax.cond(is_useful, fold, lambda state: state.bound, state))
-        return finish_fold(state, free, sample_extents(norms, state.bound, sizes), sizes)
+        bound = jax.lax.cond(is_useful, fold, lambda state: state.bound, state)
+        return without_pending(state._replace(bound=bound))
 
     index = draw_first(jax.random.fold_in(key, 0), norms, free, first)
     state = start_seeding(points[index[None]], index, k, n, sizes.sample, sizes, middle_of(points, free))
     # the first centre stays pending: a bound that is only near its distances costs half a pass
-    bound = upper_bounds_to_row(points, index).at[index].set(0.0)
-    state = with_sums(state._replace(bound=bound), free, sizes)
-    state = state._replace(extents=sample_extents(norms, state.bound, sizes))
-    state = jax.lax.while_loop(is_unfinished, draw_and_fold, state)
+    bound = jnp.where(free, upper_bounds_to_row(points, index), 0.0).at[index].set(0.0)
+    state = jax.lax.while_loop(is_unfinished, draw_and_fold, state._replace(bound=bound))
     return jnp.where(jnp.arange(k) < state.num_chosen, state.chosen[:k], -1)

@@ -55,21 +55,20 @@ def _in_blocks(weights: jax.Array, block: int | None) -> tuple[jax.Array, jax.Ar
     return blocks, jnp.sum(blocks, axis=1)
 
 
-def fine_uniform(key: jax.Array, coarse: jax.Array) -> jax.Array:
+def fine_uniform(coarse: jax.Array, finer: jax.Array) -> jax.Array:
     """``coarse``, uniform draws on a grid of 2⁻²³ that has 0, with more bits for the small ones.
 
     An event of probability p < 2⁻²³ must not happen as often as the draw 0 does. Below 2⁻¹⁰ a second draw gives
     the bits that the grid lacks; the least value is 2⁻³⁴.
 
     Args:
-        key: typed PRNG key, not that of ``coarse``.
         coarse: [m] float32, as `jax.random.uniform` gives them.
+        finer: [m] float32, as ``coarse``, and independent of it.
 
     Returns:
         [m] float32, uniform in (0, 1).
     """
-    below = (jax.random.uniform(key, coarse.shape, jnp.float32) + 2.0**-24) * 2.0**-10
-    return jnp.where(coarse < 2.0**-10, below, coarse)
+    return jnp.where(coarse < 2.0**-10, (finer + 2.0**-24) * 2.0**-10, coarse)
 
 
 def default_block(n: int) -> int:

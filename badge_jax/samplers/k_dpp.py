@@ -235,7 +235,7 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
 
 
 def _uniform(key: jax.Array, num: int) -> jax.Array:
-    return fine_uniform(jax.random.fold_in(key, 0), jax.random.uniform(key, (num,)))
+    return fine_uniform(*jax.random.uniform(key, (2, num)))
 
 
 class Upkeep(NamedTuple):

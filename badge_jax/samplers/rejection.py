@@ -198,8 +198,8 @@ def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
     Returns:
         `Proposals`.
     """
-    uniforms = jax.random.uniform(key, (3, sizes.proposals), jnp.float32)
-    accepting = fine_uniform(jax.random.fold_in(key, 0), uniforms[2])
+    uniforms = jax.random.uniform(key, (4, sizes.proposals), jnp.float32)
+    accepting = fine_uniform(uniforms[2], uniforms[3])
     last_block = state.totals.shape[0] - 1
     block = jnp.searchsorted(state.totals, uniforms[0] * state.totals[-1], side="right")
     block = jnp.minimum(block, last_block)
@@ -283,26 +283,26 @@ def _still_open(
         [m] bool.
     """
     tile, block = min(len(candidates), sizes.test_tile), sizes.test_block
-
-    def test(points: Points, bound: jax.Array, first: int, number: jax.Array) -> jax.Array:
-        def block_at(i: jax.Array) -> Points:
-            return state.pending.block(first + i, block)
-
-        return nearest_center(points, CenterBlocks(block_at, block, number, state.origin), bound)
-
     # if Φ = 0, all distances count as infinite, so that the bound alone decides
     num_pending = jnp.where(state.is_flat, 0, state.num_pending)
     num_first = jnp.minimum(num_pending, block)
-    is_open = thresholds < test(candidates, bound, 0, num_first)
-    order = _true_first(is_open)
 
-    def test_tile(i: jax.Array, is_open: jax.Array) -> jax.Array:
-        places = jax.lax.dynamic_slice_in_dim(order, i * tile, tile)
-        nearest = test(candidates[places], bound[places], block, num_pending - num_first)
-        return is_open.at[places].set(is_open[places] & (thresholds[places] < nearest))
+    def compare(turn: jax.Array, is_open: jax.Array) -> jax.Array:
+        order, number = _true_first(is_open), jnp.where(turn == 0, num_first, num_pending - num_first)
 
-    num_tiles = jnp.where(num_pending > num_first, (jnp.sum(is_open) + tile - 1) // tile, 0)
-    return jax.lax.fori_loop(0, num_tiles, test_tile, is_open)
+        def block_at(i: jax.Array) -> Points:
+            return state.pending.block(turn * block + i, block)
+
+        def compare_tile(i: jax.Array, is_open: jax.Array) -> jax.Array:
+            places = jax.lax.dynamic_slice_in_dim(order, i * tile, tile)
+            centers = CenterBlocks(block_at, block, number, state.origin)
+            nearest = nearest_center(candidates[places], centers, bound[places])
+            return is_open.at[places].set(is_open[places] & (thresholds[places] < nearest))
+
+        num_tiles = jnp.where(number > 0, (jnp.sum(is_open) + tile - 1) // tile, 0)
+        return jax.lax.fori_loop(0, num_tiles, compare_tile, is_open)
+
+    return jax.lax.fori_loop(0, 2, compare, thresholds < bound)
 
 
 def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:
@@ -407,9 +407,13 @@ def finish_fold(state: Seeding, free: jax.Array, extents: Extents, sizes: Sizes)
     Returns:
         `Seeding`.
     """
+    return with_sums(without_pending(state)._replace(extents=extents), free, sizes)
+
+
+def without_pending(state: Seeding) -> Seeding:
+    """The state once the pending centres are folded."""
     zero = jnp.float32(0)
-    state = state._replace(num_pending=jnp.int32(0), spent=zero, extents=extents, to_fold=zero)
-    return with_sums(state, free, sizes)
+    return state._replace(num_pending=jnp.int32(0), spent=zero, to_fold=zero)
 
 
 def with_sums(state: Seeding, free: jax.Array, sizes: Sizes) -> Seeding:

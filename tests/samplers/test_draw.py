@@ -76,7 +76,8 @@ def test_weightless_rows_are_drawn_uniformly_from_the_available():
 
 def test_small_uniform_draws_have_more_bits():
     coarse = jnp.arange(2**23, dtype=jnp.float32) / GRID  # every draw that there is
-    fine = np.asarray(fine_uniform(jax.random.key(0), coarse), np.float64)
+    finer = jax.random.uniform(jax.random.key(0), coarse.shape)
+    fine = np.asarray(fine_uniform(coarse, finer), np.float64)
     is_small = np.arange(2**23) < 2**13
     np.testing.assert_array_equal(fine[~is_small], np.asarray(coarse)[~is_small])
     assert stats.kstest(fine[is_small], stats.uniform(0, 2.0**-10).cdf).pvalue > 1e-4
