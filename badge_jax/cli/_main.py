@@ -122,9 +122,21 @@ def run_interruptibly(work: Callable[[], int], message: str) -> NoReturn:
             worker.join(0.1)
     except KeyboardInterrupt:
         print(message, file=sys.stderr, flush=True)
+        _end(130)
+    _end(codes[0] if codes else 1)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends the process at once: all files are written, and to free JAX's memory would take most of a second."""
+    try:
         sys.stdout.flush()
-        os._exit(130)
-    sys.exit(codes[0] if codes else 1)
+    except BrokenPipeError:  # of `| head`
+        pass
+    except OSError as error:
+        print(f"badge-jax: standard output: {error.strerror}", file=sys.stderr)
+        code = code or 1
+    sys.stderr.flush()
+    os._exit(code)
 
 
 # commands that train networks: their modules load Flax and Optax, so only when they are called
