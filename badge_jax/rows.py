@@ -284,7 +284,10 @@ def upper_bounds_to_row(points: PoolPoints, index: jax.Array) -> jax.Array:
     They are the distances by matrix products, plus what these may lack.
     """
     center = points[index[None]].rows
-    left = _scaled(jnp.dot(points.rows.left, center.left[0], precision=HIGHEST), points.scales)
+    # left factors may be as long as 2¹²⁷ or as short as 2⁻¹²⁶: part of their scale comes before the product
+    before = jnp.clip(points.scales[0] * points.scales[1], 2.0**-64, 2.0**64)
+    after = points.scales.at[1].divide(before)
+    left = _scaled(jnp.dot(points.rows.left, center.left[0] * before, precision=HIGHEST), after)
     inner = left * jnp.dot(points.rows.right, center.right[0], precision=HIGHEST)
     scale = points.squared_norms + points.squared_norms[index]
     return jnp.maximum(scale - 2 * inner, 0.0) + 32 * EPSILON * scale
@@ -355,8 +358,8 @@ def nearest_center(points: "Points | PoolPoints", blocks: CenterBlocks, start: j
     return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> jax.Array:
-    """Which centre is nearest to each point, the first of equals: [n] int32."""
+def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> tuple[jax.Array, jax.Array]:
+    """The centre nearest to each point, the first of equals [n] int32, and its squared distance [n] float32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
         nearest, place = carry
@@ -366,7 +369,8 @@ def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> jax.Ar
 
     n = len(points)
     unknown = jnp.full(n, jnp.inf, jnp.float32), jnp.zeros(n, jnp.int32)
-    return _over_blocks(points, jnp.ones(n, bool), blocks, nearer, unknown)[1]
+    nearest, place = _over_blocks(points, jnp.ones(n, bool), blocks, nearer, unknown)
+    return place, nearest
 
 
 def _over_blocks(

@@ -18,6 +18,7 @@ from badge_jax.rows import (
     squared_distances,
     squared_distances_to_row,
     tiles,
+    upper_bounds_to_row,
 )
 
 EPSILON = np.finfo(np.float32).eps
@@ -99,11 +100,12 @@ def test_nearest_centre_by_blocks(count):
     points, centers = as_points(random_rows(20)), as_points(random_rows(8, seed=1))
     squared = ((dense(points.rows)[:, None] - dense(centers.rows)[None, :count]) ** 2).sum(-1)
     blocks = blocks_of(centers, 2, jnp.int32(count), jnp.zeros(5))
-    place = nearest_place(points, blocks)
+    place, distance = nearest_place(points, blocks)
     start = jnp.full(20, 3.0)
     nearest = nearest_center(points, blocks, start)
     np.testing.assert_allclose(nearest, np.minimum(squared.min(1, initial=np.inf), 3), rtol=1e-5)
     assert place.tolist() == (squared.argmin(1) if count else np.zeros(20)).tolist()
+    np.testing.assert_allclose(distance, squared.min(1, initial=np.inf), rtol=1e-5)
 
 
 @pytest.mark.parametrize("d", [1, 3, 64, 511, 512])
@@ -217,3 +219,18 @@ def test_wrong_rows_are_refused():
         check_rows(Rows(rows.left, rows.right[1:]))
     with pytest.raises(ValueError, match=r"rows.right is float16; wanted float32"):
         check_rows(Rows(rows.left, rows.right.astype(jnp.float16)))
+
+
+@pytest.mark.parametrize("exponents", [(0, 0), (-30, 0), (-37, 7), (-37, 0), (30, 0), (36, -15), (-20, -10)])
+def test_upper_bounds_are_no_less_than_the_distances(exponents):
+    """Whatever the size of the factors: the law of the lazy seeder stands on it."""
+    rng = np.random.default_rng(1)
+    left = rng.normal(size=(300, 10)) * np.exp(rng.normal(size=(300, 1))) * 10.0 ** exponents[0]
+    right = rng.normal(size=(300, 6)) * 10.0 ** exponents[1]
+    rows = Rows(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+    points = at_unit_scale(rows, jnp.ones(300, bool))
+    for index in range(0, 300, 50):
+        bound = np.asarray(upper_bounds_to_row(points, jnp.int32(index)))
+        exact = np.asarray(squared_distances_to_row(points, jnp.int32(index)))
+        assert (bound >= exact).all()
+        assert (bound <= exact + 1e-4 * exact.max()).all()

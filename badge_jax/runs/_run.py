@@ -32,8 +32,16 @@ from badge_jax.runs.directory import (
     write_rounds,
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
-from badge_jax.runs.options import Resolved, RunOptions, check_pool, from_config, resolve, to_config
-from badge_jax.runs.programs import Learner, compile_programs, make_learner
+from badge_jax.runs.options import (
+    Resolved,
+    RunOptions,
+    check_pool,
+    from_config,
+    resolve,
+    rounds_at_start,
+    to_config,
+)
+from badge_jax.runs.programs import Learner, make_learner
 
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
@@ -78,7 +86,7 @@ def run(
             for remark in check_config(out, known, experiment.config):
                 warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
             started = from_config(known, out / "config.json")
-            experiment = experiment.with_rounds_at_start(started.rounds_at_start)  # as it was first started
+            experiment = experiment.as_started(started.rounds_at_start)
             if options.rounds > started.rounds:
                 write_config(out, {**known, "rounds": options.rounds})
         elif (out / "rounds.jsonl").exists():
@@ -131,9 +139,13 @@ class _Experiment(NamedTuple):
     def options(self) -> RunOptions:
         return self.resolved.options
 
-    def with_rounds_at_start(self, rounds_at_start: int | None) -> "_Experiment":
-        options = dataclasses.replace(self.options, rounds_at_start=rounds_at_start)
-        return self._replace(resolved=self.resolved._replace(options=options))
+    def as_started(self, number: int | None) -> "_Experiment":
+        """With the ``rounds_at_start`` of the configuration that the run was first started with."""
+        if number == self.options.rounds_at_start:
+            return self
+        options = dataclasses.replace(self.options, rounds_at_start=number)
+        learner = dataclasses.replace(self.learner, num_rounds=rounds_at_start(options))
+        return self._replace(resolved=self.resolved._replace(options=options), learner=learner)
 
 
 def _prepare(options: RunOptions) -> _Experiment:
@@ -154,7 +166,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
     (_, _, dataset, learner), options = experiment, experiment.options
     state, labeled, last = _read_back(experiment, out, finished)
     start = time.perf_counter()
-    programs = compile_programs(learner)
+    programs = learner.programs
     compile_seconds = time.perf_counter() - start
 
     def tell(state: LearnerState, rows: np.ndarray) -> LearnerState:
@@ -238,19 +250,15 @@ def _first_batch(experiment: _Experiment) -> Queried:
     """The initial labels, and the state that the strategy starts with."""
     options, n = experiment.options, len(experiment.dataset.labels)
     indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
-    state = experiment.learner.start(_rounds_at_start(options)).strategy
+    state = experiment.learner.start().strategy
     return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
-
-
-def _rounds_at_start(options: RunOptions) -> int:
-    return options.rounds if options.rounds_at_start is None else options.rounds_at_start
 
 
 def _read_back(
     experiment: _Experiment, out: Path, finished: tuple[Line, ...]
 ) -> tuple[LearnerState, np.ndarray, Queried]:
     """The state after the last batch that was written, but for its labels; the rows labeled; that batch."""
-    state = experiment.learner.start(_rounds_at_start(experiment.options))
+    state = experiment.learner.start()
     options, n, last = experiment.options, len(experiment.dataset.labels), read_queried(out)
     batches = [line["indices"] for line in finished]
     if last is not None and last.round in (len(finished) - 1, len(finished)):

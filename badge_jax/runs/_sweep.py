@@ -34,6 +34,7 @@ from badge_jax.runs.directory import check_config, read_config, read_rounds
 from badge_jax.runs.fields import FORMAT
 from badge_jax.runs.grid import folder_of
 from badge_jax.runs.options import RunOptions, from_config, resolve, to_config
+from badge_jax.runs.programs import keeping_programs
 
 RECORDS = ".sweeps"  # folder of the lists of runs that were asked for
 _LOOK_AGAIN_AFTER = 15.0  # seconds at most, while others are at the runs that are left
@@ -195,6 +196,7 @@ def _record(runs: Sequence[RunOptions], out: Path) -> None:
         write_whole(path, content)
 
 
+@keeping_programs()
 def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
     """Runs what is not done, in this process."""
     keep_compiled_programs()

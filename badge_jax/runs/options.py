@@ -123,8 +123,7 @@ def resolve(options: RunOptions) -> Resolved:
     _check_numbers(filled)
     resolved = Resolved(filled, info, strategy, model)
     if _has_state(resolved.make_strategy()):
-        start = filled.rounds if filled.rounds_at_start is None else filled.rounds_at_start
-        return resolved._replace(options=replace(filled, rounds_at_start=start))
+        return resolved._replace(options=replace(filled, rounds_at_start=rounds_at_start(filled)))
     return resolved._replace(options=replace(filled, rounds_at_start=None))
 
 
@@ -174,6 +173,11 @@ def from_config(config: Mapping[str, Any], path: Path) -> RunOptions:
             found = repr(options[field.name]) if field.name in config else "missing"
             raise InputError(f"{path} is damaged, or not a run's: {field.name} is {found}")
     return RunOptions(**options)
+
+
+def rounds_at_start(options: RunOptions) -> int:
+    """Queries that a run is or was first started for, as its strategy is told."""
+    return options.rounds if options.rounds_at_start is None else options.rounds_at_start
 
 
 def check_pool(options: RunOptions, num_pool: int) -> None:

@@ -1,14 +1,13 @@
-"""The network and the learner of a run, checked against its data, and their compiled programs.
+"""The network and the learner of a run, checked against its data, and their compiled programs."""
 
-The last of each is kept: runs that differ in their seed alone, one after another in a process, share them.
-"""
-
+import contextlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -22,36 +21,11 @@ from badge_jax.data.registry import Channels
 from badge_jax.embeddings import gradient_embedding
 from badge_jax.errors import InputError
 from badge_jax.learner import LearnerState, make_active_learner
+from badge_jax.learner.active import InitLearner
 from badge_jax.models import PRECISIONS, Model, standardized
 from badge_jax.rows import Rows
-from badge_jax.runs.options import Resolved
+from badge_jax.runs.options import Resolved, rounds_at_start
 from badge_jax.training import FitOptions, make_evaluate, make_optimizer, make_predict
-
-
-class Learner(NamedTuple):
-    """The learner of a run. Its functions are jitted once, so what is traced to see shapes is not traced again.
-
-    Attributes:
-        start: rounds at the start -> the state with nothing labeled.
-        fit: as in `ActiveLearner`.
-        ask: as in `ActiveLearner`.
-        tell: as in `ActiveLearner`.
-        evaluate: see `make_evaluate`.
-        embed: ``(variables, inputs [n, ...], batch [k] int32) -> Rows``, the batch's gradient embeddings.
-        inputs: shape and dtype of the pool.
-        test_inputs: shape and dtype of the test set.
-        max_labels: how many rows the run will label.
-    """
-
-    start: Callable[[int], LearnerState]
-    fit: Wrapped
-    ask: Wrapped
-    tell: Wrapped
-    evaluate: Wrapped
-    embed: Callable[..., Rows]
-    inputs: jax.ShapeDtypeStruct
-    test_inputs: jax.ShapeDtypeStruct
-    max_labels: int
 
 
 class Programs(NamedTuple):
@@ -70,6 +44,58 @@ class Programs(NamedTuple):
     test: Compiled
 
 
+@dataclass(frozen=True)
+class Learner:
+    """The learner of a run. Its functions are jitted once, so what is traced to see shapes is not traced again.
+
+    Attributes:
+        init: as in `ActiveLearner`.
+        num_rounds: queries that the run was first started for.
+        fit: as in `ActiveLearner`.
+        ask: as in `ActiveLearner`.
+        tell: as in `ActiveLearner`.
+        evaluate: see `make_evaluate`.
+        embed: ``(variables, inputs [n, ...], batch [k] int32) -> Rows``, the batch's gradient embeddings.
+        inputs: shape and dtype of the pool.
+        test_inputs: shape and dtype of the test set.
+        max_labels: how many rows the run will label.
+    """
+
+    init: InitLearner
+    num_rounds: int
+    fit: Wrapped
+    ask: Wrapped
+    tell: Wrapped
+    evaluate: Wrapped
+    embed: Callable[..., Rows]
+    inputs: jax.ShapeDtypeStruct
+    test_inputs: jax.ShapeDtypeStruct
+    max_labels: int
+
+    def start(self) -> LearnerState:
+        """The state with nothing labeled."""
+        return self.init(self.inputs.shape[0], self.num_rounds, self.max_labels)
+
+    @cached_property
+    def programs(self) -> Programs:
+        """Compiled side by side, or read from where compiled programs are kept."""
+        key, state = jax.random.key(0), jax.eval_shape(self.start)
+        told = jax.ShapeDtypeStruct((self.max_labels,), jnp.int32)
+        labels = jax.ShapeDtypeStruct(self.test_inputs.shape[:1], jnp.int32)
+        fit = self.fit.trace(key, state, self.inputs)
+        variables = fit.out_info.variables
+        traced = [
+            self.ask.trace(key, state, variables, self.inputs),
+            fit,
+            self.tell.trace(state, told, told),
+            self.evaluate.trace(variables, self.test_inputs, labels),
+        ]
+        with ThreadPoolExecutor() as pool:
+            compiling = [pool.submit(part.lower().compile) for part in traced]
+        ask, fit, tell, test = (program.result() for program in compiling)
+        return Programs(fit, ask, tell, test)
+
+
 def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset) -> Learner:
     """The learner of a run.
 
@@ -82,7 +108,7 @@ def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset
         InputError: when the network cannot take such inputs, or the strategy cannot choose such batches.
     """
     kind = _Kind(
-        config=json.dumps({**config, "seed": None}),
+        config=json.dumps({**config, "seed": None, "missing_classes": None}),
         makers=(resolved.strategy.make, resolved.model.make),
         inputs=_shape_of(dataset.inputs),
         test_inputs=_shape_of(dataset.test_inputs),
@@ -90,33 +116,40 @@ def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset
         channels=dataset.channels,
         resolved=resolved,
     )
-    return _make_learner(kind)
+    last = _LAST.get()
+    if last is None:
+        return _make_learner(kind)
+    if last.learner is None or last.kind != kind:
+        last.kind, last.learner = kind, _make_learner(kind)
+    return last.learner
 
 
-@lru_cache(maxsize=1)
-def compile_programs(learner: Learner) -> Programs:
-    """Compiles a learner's programs side by side, or reads them where compiled programs are kept."""
-    key, state = jax.random.key(0), jax.eval_shape(lambda: learner.start(0))
-    told = jax.ShapeDtypeStruct((learner.max_labels,), jnp.int32)
-    labels = jax.ShapeDtypeStruct(learner.test_inputs.shape[:1], jnp.int32)
-    fit = learner.fit.trace(key, state, learner.inputs)
-    variables = fit.out_info.variables
-    traced = [
-        learner.ask.trace(key, state, variables, learner.inputs),
-        fit,
-        learner.tell.trace(state, told, told),
-        learner.evaluate.trace(variables, learner.test_inputs, labels),
-    ]
-    with ThreadPoolExecutor() as pool:
-        ask, fit, tell, test = (
-            program.result() for program in [pool.submit(part.lower().compile) for part in traced]
-        )
-    return Programs(fit, ask, tell, test)
+@contextlib.contextmanager
+def keeping_programs() -> Iterator[None]:
+    """Within it, a run takes over the learner of the run before, programs and all, if only their seeds differ.
+
+    For a worker that does nothing else: a change that a user's code makes to itself between runs is not seen.
+    """
+    token = _LAST.set(_Last())
+    try:
+        yield
+    finally:
+        _LAST.reset(token)
+
+
+class _Last:
+    """The last learner made, and what decides it."""
+
+    kind: "_Kind | None" = None
+    learner: Learner | None = None
+
+
+_LAST: ContextVar[_Last | None] = ContextVar("last learner", default=None)
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What decides a learner: all but the seed, and the numbers in the data."""
+    """What decides a learner: the configuration but for the seed, the makers, and the shapes of the data."""
 
     config: str
     makers: tuple[Callable, Callable]
@@ -127,9 +160,9 @@ class _Kind:
     resolved: Resolved = field(compare=False)
 
 
-@lru_cache(maxsize=1)
 def _make_learner(kind: _Kind) -> Learner:
     model, options = _make_model(kind), kind.resolved.options
+    num_rounds = rounds_at_start(options)
     max_labels = options.initial + options.rounds * options.batch_size
     where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
@@ -142,11 +175,8 @@ def _make_learner(kind: _Kind) -> Learner:
         )
         fit, ask, tell = jax.jit(learner.fit), jax.jit(learner.ask), jax.jit(learner.tell)
 
-        def start(num_rounds: int) -> LearnerState:
-            return learner.init(kind.inputs.shape[0], num_rounds, max_labels)
-
         def ask_once(key: jax.Array, inputs: jax.Array) -> tuple[jax.Array, Any, Any]:
-            state = start(options.rounds)
+            state = learner.init(len(inputs), num_rounds, max_labels)
             rows, after = ask(key, state, model.init(key, inputs[:1]), inputs)
             return rows, state.strategy, after.strategy
 
@@ -158,7 +188,9 @@ def _make_learner(kind: _Kind) -> Learner:
     if str(before) != str(after):
         raise InputError(f"{where}: its state changes shape from {before} to {after}; wanted one shape")
     evaluate, embed = jax.jit(make_evaluate(model)), jax.jit(_make_embed(model))
-    return Learner(start, fit, ask, tell, evaluate, embed, kind.inputs, kind.test_inputs, max_labels)
+    return Learner(
+        learner.init, num_rounds, fit, ask, tell, evaluate, embed, kind.inputs, kind.test_inputs, max_labels
+    )
 
 
 def _make_model(kind: _Kind) -> Model:

@@ -40,8 +40,8 @@ def k_center_greedy(
 
     Distances to the nearest centre only fall, so a pick needs no pass over the pool (`lazy_greedy`): the rows
     that may be furthest are compared with the centres that are new to them. While one of them is further than
-    every other row was, it is the furthest of all. A row that was never far is compared with the first centres
-    only.
+    every other row was, it is the furthest of all. Most rows are never among them, and are compared with the
+    centres near them only.
 
     Args:
         rows: `Rows` of n embeddings, float32.
@@ -137,7 +137,10 @@ def _compared_in_cells(
     n, tile = len(points), min(len(points), _TILE)
     num_pivots = jnp.minimum(count, _PIVOTS)
     pivots = places[jnp.arange(_PIVOTS) * count // jnp.maximum(num_pivots, 1)]
-    cell = nearest_place(points, _centers(points, pivots, jnp.int32(0), num_pivots, _START_BLOCK, origin))
+    blocks = _centers(points, pivots, jnp.int32(0), num_pivots, _START_BLOCK, origin)
+    cell, distance = nearest_place(points, blocks)
+    # a pivot that is nearly a copy of another one may lie in its cell, and then its own cell has no centre
+    bound = jnp.where(bound > 0, jnp.minimum(bound, distance), bound)
     order = jnp.argsort(cell)
     cell_of_center = jnp.where(jnp.arange(len(places)) < count, cell[places], _PIVOTS)
     by_cell = jnp.argsort(cell_of_center)

@@ -176,7 +176,7 @@ _middle = jax.jit(middle)
 
 @jax.jit
 def _nearest_place(tile: Rows, centers: Points, count: jax.Array, origin: jax.Array) -> jax.Array:
-    return nearest_place(as_points(tile), blocks_of(centers, _BLOCK, count, origin))
+    return nearest_place(as_points(tile), blocks_of(centers, _BLOCK, count, origin))[0]
 
 
 @partial(jax.jit, static_argnames="block")

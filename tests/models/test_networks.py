@@ -35,6 +35,8 @@ def test_contract(name):
         assert features.ndim == 2
         assert logits.dtype == features.dtype == jnp.float32
         params = variables["params"]
+        for path, kernel in jax.tree_util.tree_leaves_with_path(params):
+            assert jax.tree_util.keystr(path[-1:]) != "['kernel']" or jnp.std(kernel) > 0, "zeros never learn"
         head = params["output"]
         expected = features @ head["kernel"] + head.get("bias", jnp.zeros(5))[None]
         np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)

@@ -46,6 +46,35 @@ def test_more_picks_than_candidates_between_two_passes():
     check_furthest(points, picks.tolist(), np.flatnonzero(centers))
 
 
+@pytest.mark.parametrize("num_others", [0, 1, 78])  # 78: more centres than pivots
+def test_centers_that_are_nearly_copies(num_others):
+    """Two centres a rounding error apart, and most rows nearer to the second: the first has their cell."""
+    rng = np.random.default_rng(num_others)
+    points = rng.normal(size=(2600, 3)).astype(np.float32)
+    points[0] = [5, 5, 5]
+    points[1] = points[0] * np.float32(1 - 3.6e-7)
+    points[2 : 2 + num_others] = points[0] * np.linspace(1, 0.4, num_others, dtype=np.float32)[:, None]
+    centers = np.arange(2600) < 2 + num_others
+    picks = k_center_greedy(dense_rows(jnp.asarray(points)), 50, centers=jnp.asarray(centers))
+    check_furthest(points, picks.tolist(), np.flatnonzero(centers))
+
+
+@pytest.mark.parametrize("kind", ["one far cluster", "copies", "a line"])
+def test_cells_of_any_shape(kind):
+    """All centres in a few cells, in cells without rows, or copies of each other: only the time may differ."""
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(3000, 4)).astype(np.float32)
+    centers = np.arange(3000) % 3 == 0
+    if kind == "one far cluster":
+        points[centers] += 100
+    elif kind == "copies":
+        points[centers] = points[rng.integers(0, 30, centers.sum())]
+    else:
+        points[centers] = np.sort(points[centers], axis=0)
+    picks = k_center_greedy(dense_rows(jnp.asarray(points)), 200, centers=jnp.asarray(centers))
+    check_furthest(points, picks.tolist(), np.flatnonzero(centers))
+
+
 @pytest.mark.parametrize("offset", [0, 1e2, 1e4])
 @pytest.mark.parametrize("num_centers", [0, 40])
 def test_a_common_offset(offset, num_centers):

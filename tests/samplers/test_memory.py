@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from badge_jax import Rows, k_center_greedy, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax import Rows, k_center_greedy, k_dpp_swap, kmeans_plusplus, lazy_kmeans_plusplus
 
 N, C, D, K = 1_281_167, 1000, 2048, 10_000
 SAMPLERS = {
     "kmeans_plusplus": lambda key, rows, mask: kmeans_plusplus(key, rows, K, available=mask),
     "lazy_kmeans_plusplus": lambda key, rows, mask: lazy_kmeans_plusplus(key, rows, K, available=mask),
     "k_center_greedy": lambda key, rows, mask: k_center_greedy(rows, K, centers=mask),
+    # its k × k matrices are what it holds; more than this is too slow to be wanted
+    "k_dpp_swap": lambda key, rows, mask: k_dpp_swap(key, rows, 1000, available=mask),
 }
 
 
