@@ -5,10 +5,24 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.initializers import Initializer, variance_scaling
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from badge_jax.models.base import Model, Variables, linen_model
 from badge_jax.models.convolution import convolve
+
+torch_kernel_init = variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform on ±1/√fan_in, PyTorch's default for the weights of linear and convolutional layers."""
+
+
+def torch_bias_init(fan_in: int) -> Initializer:
+    """Uniform on ±1/√fan_in, PyTorch's default for the biases of linear and convolutional layers."""
+    limit = 1 / math.sqrt(fan_in)
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
 
 
 def dense(
@@ -19,7 +33,7 @@ def dense(
     dtype: jnp.dtype = jnp.float32,
     name: str | None = None,
 ) -> jax.Array:
-    """A linear layer inside the module that calls this. Its weights start at zero: `torch_model` draws them.
+    """A linear layer inside the module that calls this, with PyTorch's default initialisation.
 
     Args:
         x: [b, i] float.
@@ -35,7 +49,8 @@ def dense(
         num_out,
         use_bias,
         dtype,
-        kernel_init=nn.initializers.zeros,
+        kernel_init=torch_kernel_init,
+        bias_init=torch_bias_init(x.shape[1]),
         name=name,
     )
     return layer(x)
@@ -52,7 +67,7 @@ def torch_model(module: nn.Module) -> Model:
         module: as in `linen_model`.
 
     Returns:
-        The `Model`.
+        The `Model`. Its ``init`` raises ValueError for a parameter that is no kernel, bias or norm.
     """
 
     def init(key: jax.Array, x: jax.Array) -> Variables:
@@ -66,11 +81,17 @@ def torch_model(module: nn.Module) -> Model:
             if path in limits:
                 variables[path] = limits[path] * numbers[start : start + leaf.size].reshape(leaf.shape)
                 start += leaf.size
-            else:  # BatchNorm's
-                variables[path] = jnp.full(leaf.shape, 1.0 if path[-1] in ("scale", "var") else 0.0)
+            elif path[-1] in _OF_A_NORM:
+                variables[path] = jnp.full(leaf.shape, _OF_A_NORM[path[-1]])
+            else:
+                name = "/".join(path[1:])
+                raise ValueError(f"torch_model cannot draw {name}; wanted kernels, biases and norms alone")
         return unflatten_dict(variables)
 
     return linen_model(module, output="output")._replace(init=init)
+
+
+_OF_A_NORM = {"scale": 1.0, "var": 1.0, "bias": 0.0, "mean": 0.0}
 
 
 class Convolution(nn.Module):

@@ -167,7 +167,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
     state, labeled, last = _read_back(experiment, out, finished)
     start = time.perf_counter()
     programs = learner.programs
-    compile_seconds = time.perf_counter() - start
+    compile_seconds = round(time.perf_counter() - start, 3)
 
     def tell(state: LearnerState, rows: np.ndarray) -> LearnerState:
         padded = np.full(learner.max_labels, -1, np.int32)

@@ -89,7 +89,7 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
         config: of the run to resume.
 
     Returns:
-        What has changed since and may change the numbers: the user's files, the number of threads.
+        What has changed since and may change the numbers: the user's files, the version, the number of threads.
 
     Raises:
         InputError: for another configuration.
@@ -108,11 +108,13 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
     now = config.get("code", {})
     changed = [what for what in now if now[what]["crc32"] != code_checksum(known, what)]
     remarks = [f"{file} has changed" for file in dict.fromkeys(now[what]["file"] for what in changed)]
-    threads = [part.get("environment", {}).get("threads") for part in (known, config)]
-    if None not in threads and threads[0] != threads[1]:
-        remarks.append(
-            f"the number of threads, and with it the rounding, has changed from {threads[0]} to {threads[1]}"
-        )
+    for name, what in (
+        ("badge_jax", "the version of badge_jax, and perhaps the numbers,"),
+        ("threads", "the number of threads, and with it the rounding,"),
+    ):
+        before, after = (part.get("environment", {}).get(name) for part in (known, config))
+        if None not in (before, after) and before != after:
+            remarks.append(f"{what} has changed from {before} to {after}")
     return remarks
 
 

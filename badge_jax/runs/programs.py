@@ -58,7 +58,7 @@ class Learner:
         embed: ``(variables, inputs [n, ...], batch [k] int32) -> Rows``, the batch's gradient embeddings.
         inputs: shape and dtype of the pool.
         test_inputs: shape and dtype of the test set.
-        max_labels: how many rows the run will label.
+        max_labels: room for labeled rows; no fewer than the run labels.
     """
 
     init: InitLearner
@@ -163,7 +163,9 @@ class _Kind:
 def _make_learner(kind: _Kind) -> Learner:
     model, options = _make_model(kind), kind.resolved.options
     num_rounds = rounds_at_start(options)
-    max_labels = options.initial + options.rounds * options.batch_size
+    # room for more than the run labels, so that most runs of other lengths share the programs
+    most = options.initial + options.rounds * options.batch_size
+    max_labels = min(kind.inputs.shape[0], 1 << (most - 1).bit_length())
     where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
         learner = make_active_learner(

@@ -2,6 +2,7 @@
 
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from scipy import stats
 
 from badge_jax import MODELS, FitOptions, linear, make_fit, make_optimizer, resnet18, standardized, vgg11
-from badge_jax.models import PRECISIONS
+from badge_jax.models import PRECISIONS, linen_model
+from badge_jax.models.layers import dense, torch_model
 
 IMAGES = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
 
@@ -103,3 +105,22 @@ def test_a_narrow_resnet_learns_from_uint8_and_more_labels_compile_nothing(compi
     compilations.clear()
     jax.block_until_ready(fit(*args[1]))
     assert compilations == []
+
+
+class Mixed(nn.Module):
+    """A linear layer of ours, and a parameter of the user's own."""
+
+    @nn.compact
+    def __call__(self, x, *, mask, train):
+        features = x * self.param("gain", nn.initializers.ones, (4,))[None, :]
+        return dense(features, 3, name="output"), features
+
+
+def test_every_weight_is_drawn_or_refused():
+    """Under `linen_model` each layer draws its own; `torch_model` knows kernels, biases and norms only."""
+    key, x = jax.random.key(0), jnp.ones((2, 4))
+    params = linen_model(Mixed(), output="output").init(key, x)["params"]
+    assert params["gain"].tolist() == [1, 1, 1, 1]
+    assert min(jnp.std(params["output"][name]) for name in ("kernel", "bias")) > 0
+    with pytest.raises(ValueError, match="cannot draw gain; wanted"):
+        torch_model(Mixed()).init(key, x)

@@ -467,14 +467,19 @@ def test_the_bandit_keeps_the_number_of_queries_it_was_started_for(tmp_path, mon
     assert int(read_queried(tmp_path).strategy[-1]) == 2
 
 
-def test_another_number_of_threads_is_warned_of(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("threads", lambda number: number + 7, "rounding, has changed"),
+        ("badge_jax", lambda version: version + "x", "numbers, has"),
+    ],
+)
+def test_another_number_of_threads_or_version_is_warned_of(name, change, words, tmp_path, monkeypatch):
     run(dataclasses.replace(OPTIONS, rounds=1), tmp_path)
-    threads = read_config(tmp_path)["environment"]["threads"]
-    now = environment() | {"threads": threads + 7}
+    before = read_config(tmp_path)["environment"][name]
+    now = environment() | {name: change(before)}
     monkeypatch.setattr("badge_jax.runs._run.environment", lambda: now)
-    with pytest.warns(
-        UserWarning, match=f"rounding, has changed from {threads} to {threads + 7} since the run"
-    ):
+    with pytest.warns(UserWarning, match=f"{words}.* from {before} to {change(before)} since the run"):
         run(OPTIONS, tmp_path)
 
 
