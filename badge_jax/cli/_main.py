@@ -1,5 +1,6 @@
 """The command line: ``badge-jax run | sweep | status | select | report | datasets | strategies``."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -127,15 +128,20 @@ def run_interruptibly(work: Callable[[], int], message: str) -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """Ends the process at once: all files are written, and to free JAX's memory would take most of a second."""
+    """Ends the process at once: all files are written, and to free JAX's memory would take most of a second.
+
+    What a user's code has registered with ``atexit`` does not run.
+    """
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
     except BrokenPipeError:  # of `| head`
         pass
-    except OSError as error:
-        print(f"badge-jax: standard output: {error.strerror}", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"badge-jax: standard output: {error}", file=sys.stderr)
         code = code or 1
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
     os._exit(code)
 
 
