@@ -69,12 +69,16 @@ class _CheckedFiles:
             self._trim()
 
     def _trim(self) -> None:
-        found = [(file.stat(), file.path) for file in os.scandir(self._path)]
+        found = []
+        for file in os.scandir(self._path):
+            with contextlib.suppress(OSError):  # another process has just removed it
+                found.append((file.stat(), file.path))
         total = sum(stat.st_size for stat, _ in found)
         for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime):
             if total <= _MOST_BYTES:
                 break
-            os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
             total -= stat.st_size
 
     def _file(self, key: str) -> Path:

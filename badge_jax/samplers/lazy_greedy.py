@@ -21,7 +21,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         indices: [m] int32, in ascending order.
-        bound: [m] float32, no less than their values.
+        bound: [m] float32, no less than their values but for the margin of `lazy_greedy`.
         beyond: scalar float32, the greatest bound of the other rows; −∞ if there is none.
         is_before: [m] bool, whether a candidate precedes the first other row of this bound.
     """
@@ -80,7 +80,7 @@ def lazy_greedy(
     """Chooses k times the row of the greatest value, where values only fall. Ties go to the lower index.
 
     Args:
-        bound: [n] float32, no less than the values at the start; −∞ for rows that may not be chosen.
+        bound: [n] float32, finite and no less than the values at the start; −∞ for rows that may not be chosen.
         k: how many to choose.
         state: what the values depend on, any pytree.
         pick: (state, `Candidates` [m], most) -> (state, `Picks`). Computes the candidates' values and chooses

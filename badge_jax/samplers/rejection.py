@@ -101,7 +101,8 @@ class Seeding(NamedTuple):
         pending: `Points` [p] chosen since the last fold, padded.
         num_pending: scalar int32.
         num_batches: scalar int32, batches of proposals processed.
-        spent: scalar float32, cost of the proposals since the last fold, in distances to one centre.
+        spent: scalar float32, most that the proposals since the last fold can have cost, in distances to one
+            centre: many are rejected before they are compared with all.
         extents: `Extents` of equal parts of the pool, or of a sample of it, at the last fold.
         to_fold: scalar float32, distances that a fold would compute, estimated from the extents.
         is_flat: scalar bool, whether Φ = 0; the bound is then 1 for every row that may still be drawn.
