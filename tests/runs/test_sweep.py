@@ -24,7 +24,6 @@ from badge_jax.errors import InputError
 from badge_jax.runs import _sweep, folder_of, make_runs, read_config, read_rounds, status, sweep
 from badge_jax.runs.directory import write_config
 from badge_jax.runs.options import resolve, to_config
-from badge_jax.runs.programs import compile_programs
 
 ROOT = Path(badge_jax.__file__).resolve().parents[1]
 PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -799,12 +798,11 @@ def test_three_workers_killed_thirty_times(tmp_path):
 
 def test_runs_of_one_setting_share_their_programs(tmp_path, compilations):
     counts = []
-    compile_programs.cache_clear()  # of other tests
     sweep(toys(seeds="0-2"), tmp_path, say=lambda line: counts.append(len(compilations)))
     assert len(counts) == 6
     assert counts[0] == counts[1] == counts[2] < counts[3] == counts[4] == counts[5]
     seconds = [read_rounds(path)[0]["compile_seconds"] for path in sorted(tmp_path.glob("toy-*/margin-*"))]
-    assert seconds[0] > 10 * max(seconds[1:])
+    assert seconds[0] > 0 == max(seconds[1:])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])

@@ -236,6 +236,7 @@ HEADERS = st.one_of(
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*names no row:UserWarning")  # a list may be empty
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HEADERS, st.sampled_from([1, 2, 3, 9]), st.integers(-3, 3), st.binary(max_size=64))
 def test_no_header_makes_a_traceback(tmp_path, header, version, slack, data):
