@@ -338,7 +338,7 @@ def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array) -
     return CenterBlocks(lambda first: centers.block(first, size), size, count, origin)
 
 
-def nearest_center(points: "Points | PoolPoints", blocks: CenterBlocks, start: jax.Array) -> jax.Array:
+def nearest_center(points: Points | PoolPoints, blocks: CenterBlocks, start: jax.Array) -> jax.Array:
     """min(start, squared distance to the nearest centre).
 
     Args:
@@ -358,7 +358,7 @@ def nearest_center(points: "Points | PoolPoints", blocks: CenterBlocks, start: j
     return jnp.where(matters, lowered, start)  # what does not matter need not be finite
 
 
-def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> tuple[jax.Array, jax.Array]:
+def nearest_place(points: Points | PoolPoints, blocks: CenterBlocks) -> tuple[jax.Array, jax.Array]:
     """The centre nearest to each point, the first of equals [n] int32, and its squared distance [n] float32."""
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
@@ -374,7 +374,7 @@ def nearest_place(points: "Points | PoolPoints", blocks: CenterBlocks) -> tuple[
 
 
 def _over_blocks(
-    points: "Points | PoolPoints", matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any
+    points: Points | PoolPoints, matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any
 ) -> Any:
     """Folds ``(first place, distances [m, size], carry of m points) -> carry`` over the blocks of centres.
 

@@ -83,16 +83,8 @@ def time_sweeps(work: Path, repeats: int, options: list[str]) -> list[dict[str, 
     cache, seconds = new_cache(work / f"cache-{dataset}"), {"sweep": [], "shell loop": []}
 
     def sweep(out: Path) -> float:
-        command = [
-            "-m",
-            "badge_jax",
-            "sweep",
-            *options,
-            "--seeds",
-            f"0-{NUM_SEEDS - 1}",
-            "--strategy",
-            *STRATEGIES,
-        ]
+        seeds = f"0-{NUM_SEEDS - 1}"
+        command = ["-m", "badge_jax", "sweep", *options, "--seeds", seeds, "--strategy", *STRATEGIES]
         return time_of([*command, "--workers", workers, "--out", str(out)], HERE, cache)
 
     def shell_loop(out: Path) -> float:

@@ -23,8 +23,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.errors import DirectoryInUse, EnvironmentFailure, InputError
 from badge_jax.files import write_whole
@@ -202,7 +200,7 @@ def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
     keep_compiled_programs()
     started, pause = now_at(out), 0.0
     failed: set[Job] = set()
-    setting, has_said_so = None, False
+    has_said_so = False
     while left := [job for job in jobs if job not in failed and not is_done(job)]:
         num_run = 0
         for job in left:
@@ -211,9 +209,6 @@ def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
                     failed.add(job)
                 elif is_ours and not is_done(job):
                     num_run += 1
-                    if job.setting != setting:
-                        jax.clear_caches()
-                        setting = job.setting
                     if not _attempt(job, say):
                         failed.add(job)
         if num_run == 0 and not failed.issuperset(left):

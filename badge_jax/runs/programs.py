@@ -120,6 +120,7 @@ def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset
     if last is None:
         return _make_learner(kind)
     if last.learner is None or last.kind != kind:
+        jax.clear_caches()  # of the programs before, which would pile up
         last.kind, last.learner = kind, _make_learner(kind)
     return last.learner
 
