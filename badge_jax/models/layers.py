@@ -119,7 +119,8 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", nn.initializers.zeros, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == 1:
-            out = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+            # the barrier is for GPUs: XLA of jax 0.11 aborts where it fuses this slice with the product
+            out = jax.lax.optimization_barrier(x[:, :: self.stride, :: self.stride]) @ kernel[0, 0]
         else:
             out = convolve(x, kernel, self.stride)
         if self.use_bias:

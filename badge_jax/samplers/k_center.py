@@ -77,7 +77,8 @@ def k_center_greedy(
     longest = jnp.argmax(jnp.where(free, points.squared_norms, -1.0)).astype(jnp.int32)
     is_first = jnp.any(free) & ~jnp.any(centers)
     is_center = centers.at[jnp.where(is_first, longest, n)].set(True, mode="drop")
-    places = jnp.pad(jnp.nonzero(is_center, size=n, fill_value=0)[0], (0, k + _CANDIDATES + _BLOCK))
+    places = jnp.nonzero(is_center, size=n, fill_value=0)[0].astype(jnp.int32)
+    places = jnp.pad(places, (0, k + _CANDIDATES + _BLOCK))
     count = jnp.sum(is_center, dtype=jnp.int32)
 
     def pick(state: Centers, candidates: Candidates, most: jax.Array) -> tuple[Centers, Picks]:
