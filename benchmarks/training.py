@@ -101,7 +101,8 @@ def contestants(setting: Setting, options: argparse.Namespace) -> list[Contestan
 
     def make_torch():
         import torch
-        import torch_twin
+
+        from benchmarks import torch_twin
 
         on_gpu = jax.default_backend() == "gpu"
         device = "cuda" if on_gpu else "cpu"

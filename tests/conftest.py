@@ -8,16 +8,27 @@ import jax
 import pytest
 from own_code import MODULE
 
+from badge_jax.compiled import keep_compiled_programs
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+if jax.default_backend() != "cpu":
+    jax.config.update("jax_default_matmul_precision", "highest")  # oracles are exact; the default is tf32
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """Keeps the user's cache out of the tests, and the tests out of it."""
-    os.environ["BADGE_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+def _own_cache(request, tmp_path_factory):
+    """Keeps the user's cache out of the tests, and the tests out of it.
+
+    Compiling is most of the suite's time. So programs stay in pytest's own cache: all workers share them, and
+    the next run has them. ``pytest --cache-clear`` compiles them anew.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "compiled").symlink_to(request.config.cache.mkdir("compiled"))
+    os.environ["BADGE_JAX_CACHE"] = str(cache)
+    keep_compiled_programs()
 
 
 @pytest.fixture(scope="session")

@@ -10,16 +10,9 @@ import threading
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from badge_jax.compiled import keep_compiled_programs
 
-OPTIONS = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_persistent_cache_min_entry_size_bytes",
-    "jax_persistent_cache_enable_xla_caches",
-)
 DAMAGE = {
     "nothing": lambda content: b"",
     "a few bytes": lambda content: content[:10],
@@ -35,13 +28,11 @@ DAMAGE = {
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where this test's programs are kept."""
-    before = {name: getattr(jax.config, name) for name in OPTIONS}
     monkeypatch.setenv("BADGE_JAX_CACHE", str(tmp_path))
     keep_compiled_programs()
     yield tmp_path / "compiled"
-    for name, value in before.items():
-        jax.config.update(name, value)
-    reset_cache()
+    monkeypatch.undo()
+    keep_compiled_programs()  # where the other tests keep theirs
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from mutations import mutated
@@ -298,7 +297,6 @@ def names_beside(path: Path) -> set[str]:
 @pytest.mark.slow
 def test_calls_with_odd_files_and_options(tmp_path, monkeypatch, capsys):
     """BADGE_JAX_TEST_SEED=1 goes on from another seed; BADGE_JAX_TEST_CALL=17 makes that call alone."""
-    monkeypatch.setenv("BADGE_JAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     seed = int(os.environ.get("BADGE_JAX_TEST_SEED", "0"))
     only = os.environ.get("BADGE_JAX_TEST_CALL")
@@ -311,7 +309,6 @@ def test_calls_with_odd_files_and_options(tmp_path, monkeypatch, capsys):
         except BaseException:
             print(f"BADGE_JAX_TEST_SEED={seed} BADGE_JAX_TEST_CALL={i}: badge-jax select", *call.words)
             raise
-    jax.config.update("jax_compilation_cache_dir", None)
     counts = {name: codes.count(code) for code, name in enumerate(("answers", "1", "2", "boxes"))}
     print(f"BADGE_JAX_TEST_SEED={seed}: {len(codes)} calls, {counts}")
     assert only is not None or counts["answers"] > NUM_CALLS / 5, "too few answers to say anything of them"

@@ -42,13 +42,6 @@ def folder(arrays, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("BADGE_JAX_CACHE", str(tmp_path / "cache"))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-
-
 def needs(strategy, arrays):
     """What the strategy needs, and something to count rows by."""
     needed = {name: arrays[name] for name in STRATEGIES[strategy]().needs}
