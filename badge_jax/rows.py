@@ -373,6 +373,27 @@ def nearest_place(points: Points | PoolPoints, blocks: CenterBlocks) -> tuple[ja
     return place, nearest
 
 
+def nearest_distinct(points: Points, among: jax.Array) -> jax.Array:
+    """Distance of each point to the nearest other one that is no copy of it, both ``among`` [n] bool.
+
+    Returns:
+        [n] float32; ∞ where there is none, and for points that are not among them.
+    """
+    n, size = len(points), min(len(points), 256)
+    places = jnp.nonzero(among, size=n, fill_value=0)[0].astype(jnp.int32)
+
+    def block_at(first: jax.Array) -> Points:
+        return points[places[(first + jnp.arange(size)) % n]]
+
+    def nearer(first: jax.Array, distances: jax.Array, nearest: jax.Array) -> jax.Array:
+        return jnp.minimum(nearest, jnp.min(jnp.where(distances > 0, distances, jnp.inf), axis=1))
+
+    count, origin = jnp.sum(among, dtype=jnp.int32), jnp.zeros(points.rows.right.shape[1], jnp.float32)
+    blocks = CenterBlocks(block_at, size, count, origin)
+    squared = _over_blocks(points, among, blocks, nearer, jnp.full(n, jnp.inf, jnp.float32))
+    return jnp.where(among, jnp.sqrt(squared), jnp.inf)
+
+
 def _over_blocks(
     points: Points | PoolPoints, matters: jax.Array, blocks: CenterBlocks, fold: Callable, start: Any
 ) -> Any:

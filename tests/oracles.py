@@ -85,6 +85,46 @@ def k_center(points, k, *, available=None, centers=None):
     return chosen
 
 
+def similarities(x, bandwidth, kernel):
+    """κ of every pair of points [n, d]."""
+    x = np.asarray(x, np.float64)
+    squared = ((x[:, None] - x[None]) ** 2).sum(-1)
+    return np.exp(-squared / bandwidth**2) if kernel == "rbf" else (squared < bandwidth**2).astype(float)
+
+
+def coverage_greedy(
+    x, k, *, bandwidth, kernel="rbf", weights=None, free=None, centers=None, targets=None, mutant=""
+):
+    """Greedy coverage of points [n, d]: every gain anew for every pick. Where nothing is gained, the row
+    furthest from centres and picks. Mutants are defects of public implementations."""
+    n = len(x)
+    free = np.ones(n, bool) if free is None else np.array(free)
+    centers = np.zeros(n, bool) if centers is None else np.asarray(centers)
+    found = similarities(x, bandwidth, kernel)
+    worth = np.ones(n) if weights is None else np.asarray(weights, np.float64)
+    worth = np.where((free | centers) & (True if targets is None else np.isin(np.arange(n), targets)), worth, 0)
+    known, chosen, free = list(np.flatnonzero(centers)), [], free & ~centers
+    while len(chosen) < min(k, len(chosen) + free.sum()):
+        covered = found[:, known].max(axis=1) if known else np.zeros(n)
+        if mutant == "per candidate":  # weights and coverage belong to the candidate: not the objective
+            gains = (worth[None] * np.maximum(found - covered[None], 0)).sum(axis=0)
+        else:
+            gains = (worth[:, None] * np.maximum(found - covered[:, None], 0)).sum(axis=0)
+        pick = int(np.argmax(np.where(free, gains, -1)))
+        if gains[pick] <= 1e-6 * worth.sum() and mutant != "argmax of zeros":
+            nearest = _squared_to(x, known)
+            pick = int(np.argmax(np.where(free, nearest, -1)))
+        chosen.append(pick)
+        known.append(pick)
+        free[pick] = mutant == "argmax of zeros"
+    return chosen + [-1] * (k - len(chosen))
+
+
+def _squared_to(x, known):
+    x = np.asarray(x, np.float64)
+    return ((x[:, None] - x[None, known]) ** 2).sum(-1).min(axis=1) if known else np.full(len(x), np.inf)
+
+
 def gram(points):
     points = np.asarray(points, np.float64)
     return points @ points.T

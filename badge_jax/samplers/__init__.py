@@ -3,6 +3,7 @@
 from badge_jax.samplers._kmeans_plusplus import kmeans_plusplus
 from badge_jax.samplers._lazy_kmeans_plusplus import lazy_kmeans_plusplus
 from badge_jax.samplers.base import KCenterGreedy, KMeansPlusPlus, Sampler
+from badge_jax.samplers.coverage import coverage_greedy
 from badge_jax.samplers.k_center import k_center_greedy
 from badge_jax.samplers.k_dpp import k_dpp_swap
 
@@ -10,6 +11,7 @@ __all__ = [
     "KCenterGreedy",
     "KMeansPlusPlus",
     "Sampler",
+    "coverage_greedy",
     "k_center_greedy",
     "k_dpp_swap",
     "kmeans_plusplus",

@@ -11,7 +11,9 @@ from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
 from badge_jax.strategies._margin import margin
+from badge_jax.strategies._maxherding import maxherding
 from badge_jax.strategies._random import random
+from badge_jax.strategies._uherding import uherding
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
@@ -24,6 +26,8 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "albl": albl,
     "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
+    "maxherding": maxherding,
+    "uherding": uherding,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -46,7 +50,9 @@ __all__ = [
     "coreset",
     "entropy",
     "margin",
+    "maxherding",
     "planned",
     "random",
     "stateless",
+    "uherding",
 ]

@@ -1,0 +1,394 @@
+"""Greedy maximisation of coverage, C(S) = Σ_i w_i max_{s ∈ S} κ(x_i, s): which rows resemble most others.
+
+It is the facility location problem; with a top-hat kernel it is maximum coverage. Gains only fall as rows are
+chosen, so `lazy_greedy` needs few of them. No n × n array is ever held: the first gains are summed over tiles,
+and a step holds the similarities of some candidates to all targets.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from badge_jax.rows import (
+    EPSILON,
+    CenterBlocks,
+    Points,
+    Rows,
+    as_points,
+    check_rows,
+    nearest_center,
+    squared_distances,
+    squared_distances_to_row,
+)
+from badge_jax.samplers.checks import availability, check_count
+from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
+
+KERNELS = ("rbf", "top_hat")
+_TILE = 1024  # rows and targets in one matrix product
+_WIDE = 8192  # targets in one where the rows are few
+_MOST_HELD = 2**25  # similarities of rows to targets that are held, 128 MiB
+_MOST_CANDIDATES = 512
+_AT_ONCE = 32  # gains computed together
+_MARGIN = 1e-5  # by how much two sums of the same gain may differ
+_NOISE = 1e-4  # error of a similarity above which near rows are compared by subtraction
+
+
+@partial(jax.jit, static_argnames=("k", "kernel"))
+def coverage_greedy(
+    rows: Rows,
+    k: int,
+    *,
+    bandwidth: float | jax.Array,
+    kernel: str = "rbf",
+    weights: jax.Array | None = None,
+    available: jax.Array | None = None,
+    centers: jax.Array | None = None,
+    targets: jax.Array | None = None,
+) -> jax.Array:
+    """Chooses k times the row j that adds most coverage, Σ_i w_i max(κ(x_i, x_j) − m_i, 0).
+
+    m_i is the greatest similarity of target i to a centre or a row chosen. With σ the ``bandwidth``, κ(x, y) is
+    exp(−‖x − y‖²/σ²) for "rbf", and 1 where ‖x − y‖ < σ, else 0, for "top_hat". Greedy choice covers at least
+    1 − 1/e of what the best k rows cover. Ties go to the lower index. Once no row adds anything, each next row
+    is the one furthest from all centres and picks. The first j rows equal the answer for ``k = j``.
+
+    Args:
+        rows: `Rows` of n embeddings, float32; for most uses of length 1.
+        k: how many to choose, 1 ≤ k ≤ n.
+        bandwidth: scalar float32, σ > 0, in the unit of the rows; may be traced.
+        kernel: "rbf" or "top_hat".
+        weights: [n] float32, what it is worth to cover a row, 0 or more. None: 1.
+        available: [n] bool, rows that may be chosen. None: all that are not centres.
+        centers: [n] bool, rows that cover from the start; they are never chosen. None: no row.
+        targets: [t] int32, the rows that are to be covered. None: all that are available or centres. Others
+            count for nothing here either.
+
+    Returns:
+        [k] int32, in the order chosen. −1 for the surplus where fewer than k rows are available.
+
+    Raises:
+        ValueError: for shapes or a kernel that do not fit.
+
+    References:
+        Bae, Noh and Sutherland, ECCV 2024, arXiv 2407.12212 (generalized coverage). The guarantee: Nemhauser,
+        Wolsey and Fisher 1978.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from badge_jax import dense_rows
+        >>> from badge_jax.samplers import coverage_greedy
+        >>> line = dense_rows(jnp.array([[0.0], [1.0], [2.0], [9.0]]))
+        >>> coverage_greedy(line, 2, bandwidth=1.0).tolist()
+        [1, 3]
+    """
+    check_rows(rows)
+    n = len(rows)
+    check_count(k, n)
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel is {kernel!r}; wanted one of {', '.join(KERNELS)}")
+    free = availability(available, n)
+    centers = jnp.zeros(n, bool) if centers is None else availability(centers, n)
+    free = free & ~centers
+    worth = jnp.ones(n, jnp.float32) if weights is None else weights.astype(jnp.float32)
+    worth = jnp.where(free | centers, worth, 0.0)
+    points = as_points(rows)
+    to_cover = _Targets(points, jnp.arange(n, dtype=jnp.int32), worth)
+    if targets is not None:
+        to_cover = _Targets(points[targets], targets.astype(jnp.int32), worth[targets])
+    similarity = _Kernel(
+        kernel, jnp.float32(bandwidth) ** 2, jnp.max(jnp.where(free | centers, points.squared_norms, 0.0))
+    )
+    places = jnp.nonzero(centers, size=n, fill_value=0)[0].astype(jnp.int32)
+    count = jnp.sum(centers, dtype=jnp.int32)
+    distances = _to_centers(to_cover.points, points, places, count, to_cover.worth > 0)
+    covered = jnp.where(jnp.isfinite(distances), similarity(distances), 0.0)
+
+    bound = jnp.where(free, _all_gains(points, to_cover, covered, similarity), -jnp.inf)
+    floor = 4 * EPSILON * jnp.sum(to_cover.worth)  # below it, a gain is rounding
+    bound = jnp.where((bound > -jnp.inf) & (bound <= floor), 0.0, bound)
+    at_once = min(n, _AT_ONCE)
+    num_held = max(1, min(_MOST_CANDIDATES, _MOST_HELD // len(to_cover.worth)) // at_once) * at_once
+    held = _Held(
+        jnp.zeros((num_held, len(to_cover.worth)), jnp.float32),
+        jnp.full(num_held, n, jnp.int32),
+        jnp.full(n, -1, jnp.int32),
+        jnp.zeros(num_held, jnp.int32),
+    )
+
+    def pick(state: _State, candidates: Candidates, most: jax.Array) -> tuple[_State, Picks]:
+        fetch = partial(_similarities_to_all, points=points, targets=to_cover, similarity=similarity)
+        return _choose(state, candidates, most, at_once, to_cover.worth, floor, fetch)
+
+    greedy = lazy_greedy(bound, k, _State(covered, held), pick, num_candidates=num_held, margin=_MARGIN)
+    return _filled_with_furthest(points, free, centers, greedy.chosen, greedy.number)
+
+
+class _Targets(NamedTuple):
+    """What is to be covered.
+
+    Attributes:
+        points: `Points` [t].
+        indices: [t] int32, their row numbers.
+        worth: [t] float32.
+    """
+
+    points: Points
+    indices: jax.Array
+    worth: jax.Array
+
+
+class _Kernel(NamedTuple):
+    """A similarity of two rows, from their squared distance.
+
+    Attributes:
+        name: one of `KERNELS`.
+        squared_bandwidth: scalar float32.
+        most_squared: scalar float32, the greatest squared norm of a row that counts.
+    """
+
+    name: str
+    squared_bandwidth: jax.Array
+    most_squared: jax.Array
+
+    def __call__(self, squared: jax.Array) -> jax.Array:
+        if self.name == "rbf":
+            return jnp.exp(-squared / self.squared_bandwidth)
+        return (squared < self.squared_bandwidth).astype(jnp.float32)
+
+    @property
+    def is_noisy(self) -> jax.Array:
+        """Whether the rounding of a distance by matrix products matters."""
+        return 8 * EPSILON * self.most_squared > _NOISE * self.squared_bandwidth
+
+
+def _tile_similarities(
+    points: Points, indices: jax.Array, targets: _Targets, first: jax.Array, tile: int, similarity: _Kernel
+) -> jax.Array:
+    """Similarities of points [m] to the ``tile`` targets from ``first`` on: [m, tile]. A row's own is κ(0)."""
+    others = targets.points.block(first, tile)
+    numbers = jax.lax.dynamic_slice_in_dim(targets.indices, first, tile)
+    is_itself = indices[:, None] == numbers[None, :]
+    origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
+    squared = squared_distances(points, others, ~is_itself & similarity.is_noisy, origin)
+    return similarity(jnp.where(is_itself, 0.0, squared))
+
+
+def _all_gains(points: Points, targets: _Targets, covered: jax.Array, similarity: _Kernel) -> jax.Array:
+    """Every row's gain, over tiles of rows and targets: [n] float32. Of masked rows it means nothing."""
+    n, t = len(points), len(targets.worth)
+    tile, part = min(n, _TILE), min(t, _TILE)
+
+    def add_targets(j: jax.Array, total: jax.Array, here: Points, indices: jax.Array) -> jax.Array:
+        first = jnp.minimum(j * part, t - part)
+        worth, known = (jax.lax.dynamic_slice_in_dim(a, first, part) for a in (targets.worth, covered))
+        worth = jnp.where(first + jnp.arange(part) >= j * part, worth, 0.0)  # the last tile overlaps another
+        found = _tile_similarities(here, indices, targets, first, part, similarity)
+        return total + _gain(found, worth, known)
+
+    def of_rows(i: jax.Array, gains: jax.Array) -> jax.Array:
+        first = jnp.minimum(i * tile, n - tile)
+        indices = (first + jnp.arange(tile)).astype(jnp.int32)
+        step = partial(add_targets, here=points.block(first, tile), indices=indices)
+        total = jax.lax.fori_loop(0, -(-t // part), step, jnp.zeros(tile, jnp.float32))
+        return jax.lax.dynamic_update_slice_in_dim(gains, total, first, 0)
+
+    return jax.lax.fori_loop(0, -(-n // tile), of_rows, jnp.zeros(n, jnp.float32))
+
+
+def _gain(similarities: jax.Array, worth: jax.Array, covered: jax.Array) -> jax.Array:
+    """Σ_i w_i max(κ_ij − m_i, 0) for similarities [m, t]: [m] float32. Worthless targets need not be finite."""
+    rise = jnp.maximum(similarities - covered[None, :], 0.0)
+    return jnp.sum(jnp.where(worth[None, :] > 0, worth[None, :] * rise, 0.0), axis=1)
+
+
+def _similarities_to_all(
+    indices: jax.Array, *, points: Points, targets: _Targets, similarity: _Kernel
+) -> jax.Array:
+    """Similarities of the rows at ``indices`` [m] to all targets: [m, t] float32."""
+    t, here = len(targets.worth), points[indices]
+    part = min(t, _WIDE)
+
+    def fill(j: jax.Array, held: jax.Array) -> jax.Array:
+        first = jnp.minimum(j * part, t - part)
+        found = _tile_similarities(here, indices, targets, first, part, similarity)
+        return jax.lax.dynamic_update_slice_in_dim(held, found, first, 1)
+
+    return jax.lax.fori_loop(0, -(-t // part), fill, jnp.zeros((len(indices), t), jnp.float32))
+
+
+class _Held(NamedTuple):
+    """Similarities that need not be computed again, of the rows last looked at.
+
+    Attributes:
+        similarities: [m, t] float32.
+        rows: [m] int32, which row each is of; n for none.
+        slots: [n] int32, where a row's are; −1 for nowhere.
+        last_use: [m] int32, when each was last read.
+    """
+
+    similarities: jax.Array
+    rows: jax.Array
+    slots: jax.Array
+    last_use: jax.Array
+
+    def with_rows(self, indices: jax.Array, similarities: jax.Array) -> "_Held":
+        """Holds those of the rows at ``indices`` [a], in place of the a neighbours not read for longest."""
+        blocks = self.last_use.reshape(-1, len(indices))
+        first = (jnp.argmin(jnp.max(blocks, axis=1)) * len(indices)).astype(jnp.int32)
+        slots = first + jnp.arange(len(indices), dtype=jnp.int32)
+        return _Held(
+            jax.lax.dynamic_update_slice_in_dim(self.similarities, similarities, first, 0),
+            self.rows.at[slots].set(indices),
+            self.slots.at[self.rows[slots]].set(-1, mode="drop").at[indices].set(slots),
+            self.last_use.at[slots].set(jnp.max(self.last_use) + 1),
+        )
+
+
+class _State(NamedTuple):
+    """What the gains depend on, and what is held to compute them.
+
+    Attributes:
+        covered: [t] float32, greatest similarity of a target to a centre or a pick.
+        held: `_Held`.
+    """
+
+    covered: jax.Array
+    held: _Held
+
+
+class _Choice(NamedTuple):
+    """Picks among candidates [m], in progress.
+
+    Attributes:
+        picks: `Picks`; its bounds are those of the candidates.
+        is_fresh: [m] bool, whether a candidate's gain was computed since the last pick.
+        state: `_State`.
+    """
+
+    picks: Picks
+    is_fresh: jax.Array
+    state: _State
+
+    def best(self) -> tuple[jax.Array, jax.Array]:
+        """The candidate that may gain most, the first of equals, and what it may gain."""
+        upper = jnp.where(self.is_fresh, self.picks.bound, self.picks.bound * (1 + _MARGIN))
+        place = jnp.argmax(upper).astype(jnp.int32)
+        return place, upper[place]
+
+
+def _choose(
+    state: _State,
+    candidates: Candidates,
+    most: jax.Array,
+    at_once: int,
+    worth: jax.Array,
+    floor: jax.Array,
+    fetch: Callable[[jax.Array], jax.Array],
+) -> tuple[_State, Picks]:
+    """Greedy choice among candidates [m], while one of them is certainly the best row of the pool."""
+    m = len(candidates.indices)
+
+    def is_next(choice: _Choice) -> jax.Array:
+        place, value = choice.best()
+        return choice.is_fresh[place] & candidates.is_best(place, value) & (value > 0)
+
+    def goes_on(choice: _Choice) -> jax.Array:
+        place, value = choice.best()
+        return (choice.picks.number < most) & (value > 0) & ~choice.is_fresh[place]
+
+    def step(choice: _Choice) -> _Choice:
+        # no lax.cond here: XLA would copy all that is held
+        place, _ = choice.best()
+        lacks = partial(_lacks, candidates.indices[place])
+        fill = partial(fetch_some, bound=choice.picks.bound)
+        held = jax.lax.while_loop(lacks, fill, choice.state.held)
+        return take(compute(choice._replace(state=choice.state._replace(held=held))))
+
+    def fetch_some(held: _Held, *, bound: jax.Array) -> _Held:
+        is_missing = held.slots[candidates.indices] < 0
+        indices = candidates.indices[jax.lax.top_k(jnp.where(is_missing, bound, -jnp.inf), at_once)[1]]
+        return held.with_rows(indices, fetch(indices))
+
+    def compute(choice: _Choice) -> _Choice:
+        """The gains of the greatest bounds whose similarities are held."""
+        (covered, held), (_, _, bound) = choice.state, choice.picks
+        slots = held.slots[candidates.indices]
+        is_stale = (slots >= 0) & ~choice.is_fresh
+        places = jax.lax.top_k(jnp.where(is_stale, bound, -jnp.inf), at_once)[1]
+        gains = _gain(held.similarities[slots[places]], worth, covered)
+        gains = jnp.where(bound[places] > -jnp.inf, jnp.where(gains > floor, gains, 0.0), -jnp.inf)
+        held = held._replace(last_use=held.last_use.at[slots[places]].set(jnp.max(held.last_use) + 1))
+        places = jnp.where(is_stale[places], places, m)
+        return _Choice(
+            choice.picks._replace(bound=bound.at[places].set(gains, mode="drop")),
+            choice.is_fresh.at[places].set(True, mode="drop"),
+            _State(covered, held),
+        )
+
+    def take(choice: _Choice) -> _Choice:
+        """Picks the best candidate, if it is surely the best row."""
+        (covered, held), (places, number, bound) = choice.state, choice.picks
+        place, _ = choice.best()
+        is_taken = is_next(choice)
+        row = held.similarities[held.slots[candidates.indices[place]]]
+        covered = jnp.where(is_taken & (worth > 0), jnp.maximum(covered, row), covered)
+        picks = Picks(
+            places.at[number].set(place),
+            number + is_taken,
+            bound.at[place].set(jnp.where(is_taken, -jnp.inf, bound[place])),
+        )
+        return _Choice(picks, choice.is_fresh & ~is_taken, _State(covered, held))
+
+    picks = Picks(jnp.zeros(m, jnp.int32), jnp.int32(0), candidates.bound)
+    choice = jax.lax.while_loop(goes_on, step, _Choice(picks, jnp.zeros(m, bool), state))
+    return choice.state, choice.picks
+
+
+def _lacks(index: jax.Array, held: _Held) -> jax.Array:
+    return held.slots[index] < 0
+
+
+def _to_centers(
+    points: Points, pool: Points, places: jax.Array, count: jax.Array, matters: jax.Array
+) -> jax.Array:
+    """Squared distance of points [t] to the nearest of the rows ``places[:count]``; ∞ if there is none."""
+    size = min(256, len(places))
+
+    def block_at(first: jax.Array) -> Points:
+        return pool[places[(first + jnp.arange(size)) % len(places)]]
+
+    origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
+    start = jnp.where(matters, jnp.inf, 0.0)
+    distances = nearest_center(points, CenterBlocks(block_at, size, count, origin), start)
+    return jnp.where(matters, distances, jnp.inf)
+
+
+def _filled_with_furthest(
+    points: Points, free: jax.Array, centers: jax.Array, chosen: jax.Array, number: jax.Array
+) -> jax.Array:
+    """``chosen`` [k], of which ``number`` count, filled up by furthest-first traversal of the rows left."""
+    n, k = len(points), len(chosen)
+    is_pick = jnp.zeros(n, bool).at[jnp.where(jnp.arange(k) < number, chosen, n)].set(True, mode="drop")
+    left = free & ~is_pick
+    wanted = jnp.minimum(k, number + jnp.sum(left, dtype=jnp.int32))
+
+    def fill() -> jax.Array:
+        known = centers | is_pick
+        places = jnp.nonzero(known, size=n, fill_value=0)[0].astype(jnp.int32)
+        nearest = _to_centers(points, points, places, jnp.sum(known, dtype=jnp.int32), left)
+
+        def step(t: jax.Array, carry: tuple) -> tuple:
+            chosen, nearest = carry
+            index = jnp.argmax(nearest).astype(jnp.int32)
+            lower = jnp.minimum(nearest, squared_distances_to_row(points, index))
+            nearest = jnp.where(nearest >= 0, lower, nearest).at[index].set(-1.0)
+            return chosen.at[t].set(index), nearest
+
+        start = chosen, jnp.where(left, nearest, -1.0)
+        return jax.lax.fori_loop(number, wanted, step, start)[0]
+
+    chosen = jax.lax.cond(number < wanted, fill, lambda: chosen)
+    return jnp.where(jnp.arange(k) < wanted, chosen, -1).astype(jnp.int32)
