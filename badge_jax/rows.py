@@ -379,19 +379,48 @@ def nearest_distinct(points: Points, among: jax.Array) -> jax.Array:
     Returns:
         [n] float32; ∞ where there is none, and for points that are not among them.
     """
+
+    def nearer(first: jax.Array, distances: jax.Array, nearest: jax.Array) -> jax.Array:
+        return jnp.minimum(nearest, jnp.min(jnp.where(distances > 0, distances, jnp.inf), axis=1))
+
+    squared = _over_pairs(points, among, nearer, jnp.full(len(points), jnp.inf, jnp.float32))
+    return jnp.where(among, jnp.sqrt(squared), jnp.inf)
+
+
+def nearest_of_another_group(points: Points, groups: jax.Array, among: jax.Array) -> jax.Array:
+    """Distance of each point to the nearest one of another group, both ``among`` [n] bool.
+
+    Args:
+        points: `Points` [n].
+        groups: [n] int32.
+        among: [n] bool.
+
+    Returns:
+        [n] float32; ∞ where there is none, and for points that are not among them.
+    """
+    order = jnp.nonzero(among, size=len(points), fill_value=0)[0]
+
+    def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
+        nearest, own = carry
+        others = groups[order[(first + jnp.arange(distances.shape[1])) % len(points)]]
+        distances = jnp.where(own[:, None] != others[None, :], distances, jnp.inf)
+        return jnp.minimum(nearest, jnp.min(distances, axis=1)), own
+
+    start = jnp.full(len(points), jnp.inf, jnp.float32), groups
+    squared, _ = _over_pairs(points, among, nearer, start)
+    return jnp.where(among, jnp.sqrt(squared), jnp.inf)
+
+
+def _over_pairs(points: Points, among: jax.Array, fold: Callable, start: Any) -> Any:
+    """`_over_blocks` of the points ``among`` [n] bool with one another."""
     n, size = len(points), min(len(points), 256)
     places = jnp.nonzero(among, size=n, fill_value=0)[0].astype(jnp.int32)
 
     def block_at(first: jax.Array) -> Points:
         return points[places[(first + jnp.arange(size)) % n]]
 
-    def nearer(first: jax.Array, distances: jax.Array, nearest: jax.Array) -> jax.Array:
-        return jnp.minimum(nearest, jnp.min(jnp.where(distances > 0, distances, jnp.inf), axis=1))
-
     count, origin = jnp.sum(among, dtype=jnp.int32), jnp.zeros(points.rows.right.shape[1], jnp.float32)
-    blocks = CenterBlocks(block_at, size, count, origin)
-    squared = _over_blocks(points, among, blocks, nearer, jnp.full(n, jnp.inf, jnp.float32))
-    return jnp.where(among, jnp.sqrt(squared), jnp.inf)
+    return _over_blocks(points, among, CenterBlocks(block_at, size, count, origin), fold, start)
 
 
 def _over_blocks(

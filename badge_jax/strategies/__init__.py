@@ -12,6 +12,7 @@ from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
 from badge_jax.strategies._margin import margin
 from badge_jax.strategies._maxherding import maxherding
+from badge_jax.strategies._probcover import probcover
 from badge_jax.strategies._random import random
 from badge_jax.strategies._uherding import uherding
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
@@ -28,6 +29,7 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "badge_kcenter": badge_kcenter,
     "maxherding": maxherding,
     "uherding": uherding,
+    "probcover": probcover,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -52,6 +54,7 @@ __all__ = [
     "margin",
     "maxherding",
     "planned",
+    "probcover",
     "random",
     "stateless",
     "uherding",
