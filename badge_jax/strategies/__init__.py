@@ -10,8 +10,11 @@ from badge_jax.strategies._badge_kdpp import badge_kdpp
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
+from badge_jax.strategies._falcun import falcun
+from badge_jax.strategies._gradnorm import gradnorm
 from badge_jax.strategies._margin import margin
 from badge_jax.strategies._random import random
+from badge_jax.strategies._stochastic import stochastic
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
@@ -24,6 +27,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "albl": albl,
     "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
+    "gradnorm": gradnorm,
+    "stochastic": stochastic,
+    "falcun": falcun,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -45,8 +51,11 @@ __all__ = [
     "confidence",
     "coreset",
     "entropy",
+    "falcun",
+    "gradnorm",
     "margin",
     "planned",
     "random",
     "stateless",
+    "stochastic",
 ]
