@@ -100,5 +100,6 @@ def _distances_to(probabilities: jax.Array, index: jax.Array) -> jax.Array:
             total, lengths = total + difference, lengths + jnp.abs(difference)
         return total, lengths
 
-    total, lengths = jax.lax.fori_loop(0, num_blocks, add, (jnp.zeros(n), jnp.zeros(n)))
+    nothing = jnp.zeros(n, jnp.float32)
+    total, lengths = jax.lax.fori_loop(0, num_blocks, add, (nothing, nothing))
     return lengths + jnp.abs(total)

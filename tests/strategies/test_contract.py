@@ -18,7 +18,7 @@ from pools import KINDS
 from badge_jax import STRATEGIES, Pool, Strategy, names
 from badge_jax.embeddings import pool_gradients
 from badge_jax.strategies import Ranked, Spread, stateless
-from badge_jax.strategies.base import NEEDS
+from badge_jax.strategies.base import NEEDS, highest
 
 N, K = 61, 20  # a prime, which no tile divides
 OWN = "mine:doubt(alpha=0.1)"
@@ -184,6 +184,12 @@ def test_no_giant_array_and_nothing_on_the_host(name):
     assert "callback" not in text
 
 
+def test_traces_with_64_bit_types(name):
+    """Where they are switched on, what says no type is float64 or int64."""
+    with jax.enable_x64(True):
+        lowered(make(name))
+
+
 def furthest_from_all(key, pool, k):
     return jax.lax.top_k(-jnp.sum(pool.features @ pool.features.T, axis=1), k)[1]
 
@@ -195,6 +201,36 @@ def longest(key, pool, k):
 @pytest.mark.parametrize("choose", [furthest_from_all, longest])
 def test_a_giant_array_would_be_seen(choose):
     assert has_giant(lowered(stateless("giant", choose, needs=("logits", "features"))))
+
+
+def mean_of_all(key, pool, k):
+    middle = jnp.mean(pool.features, axis=0)
+    return highest(jnp.sum((pool.features - middle[None]) ** 2, axis=1), pool.available, k)
+
+
+def last_of_equals(key, pool, k):
+    lengths = jnp.sum(pool.features**2, axis=1)
+    return N - 1 - highest(lengths[::-1], pool.available[::-1], k)
+
+
+def whole_tiles_only(key, pool, k):
+    is_in_tile = jnp.arange(N) < N // 4 * 4
+    return highest(jnp.sum(pool.features**2, axis=1), pool.available & is_in_tile, k)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "rejects"),
+    [
+        (mean_of_all, test_neither_labeled_nor_available_rows_have_no_influence),
+        (last_of_equals, test_ties_go_to_the_lower_index),
+        (whole_tiles_only, test_the_last_rows_are_reached),
+    ],
+)
+def test_mutants_are_rejected(mutant, rejects, monkeypatch):
+    made = stateless(mutant.__name__, mutant, needs=("features",))
+    monkeypatch.setitem(STRATEGIES, mutant.__name__, lambda: made)
+    with pytest.raises(AssertionError):
+        rejects(mutant.__name__)
 
 
 def test_half_precision_outputs_are_taken(name):
