@@ -32,6 +32,26 @@ def kmeans_plusplus_law(points, k, *, available=None, first="uniform"):
     return law
 
 
+def draws_law(weights_after, n, k, *, available=None):
+    """{ordered k-tuple: probability} of rows drawn one by one, each ∝ weights_after(earlier picks) [n].
+
+    The weights count for available rows that are left; if all of them are 0, the draw is uniform.
+    """
+    free = np.ones(n, bool) if available is None else np.asarray(available)
+    law = {}
+    for picks in itertools.permutations(np.flatnonzero(free).tolist(), k):
+        probability = 1.0
+        for t, pick in enumerate(picks):
+            left = free & ~np.isin(np.arange(n), picks[:t])
+            weights = np.where(left, weights_after(picks[:t]), 0.0)
+            if weights.sum() == 0:
+                weights = left * 1.0
+            probability *= weights[pick] / weights.sum()
+        if probability > 0:
+            law[picks] = probability
+    return law
+
+
 def chi_square_p(draws, law):
     """p-value of draws [N, k] under {tuple: probability}; cells expected under 10 times are merged.
 

@@ -1,5 +1,6 @@
 """Choose k of n rows. A sampler knows nothing of labels or networks."""
 
+from badge_jax.samplers._gumbel_top_k import gumbel_top_k
 from badge_jax.samplers._kmeans_plusplus import kmeans_plusplus
 from badge_jax.samplers._lazy_kmeans_plusplus import lazy_kmeans_plusplus
 from badge_jax.samplers.base import KCenterGreedy, KMeansPlusPlus, Sampler
@@ -12,6 +13,7 @@ __all__ = [
     "KMeansPlusPlus",
     "Sampler",
     "coverage_greedy",
+    "gumbel_top_k",
     "k_center_greedy",
     "k_dpp_swap",
     "kmeans_plusplus",

@@ -49,10 +49,13 @@ def draw_available(
 
 def _in_blocks(weights: jax.Array, block: int | None) -> tuple[jax.Array, jax.Array]:
     """The weights in blocks [b, block], padded with 0, and the sum of each block [b]."""
-    n = weights.shape[0]
-    block = block or default_block(n)
-    blocks = jnp.pad(weights, (0, -n % block)).reshape(-1, block)
+    block = block or default_block(weights.shape[0])
+    blocks = _in_blocks_of(weights, block, 0.0)
     return blocks, jnp.sum(blocks, axis=1)
+
+
+def _in_blocks_of(values: jax.Array, block: int, padding: float) -> jax.Array:
+    return jnp.pad(values, (0, -len(values) % block), constant_values=padding).reshape(-1, block)
 
 
 def fine_uniform(coarse: jax.Array, finer: jax.Array) -> jax.Array:
@@ -69,6 +72,51 @@ def fine_uniform(coarse: jax.Array, finer: jax.Array) -> jax.Array:
         [m] float32, uniform in (0, 1).
     """
     return jnp.where(coarse < 2.0**-10, (finer + 2.0**-24) * 2.0**-10, coarse)
+
+
+def draw_by_noise(key: jax.Array, log_weights: jax.Array, available: jax.Array) -> jax.Array:
+    """Draws one available index, P(i) ∝ exp(log_weights_i): the largest ln w_i + G_i, without any sum.
+
+    Args:
+        key: typed PRNG key.
+        log_weights: [n] float32. −∞ for weight 0, as which NaN counts too.
+        available: [n] bool, rows that may be drawn.
+
+    Returns:
+        Scalar int32. If all available rows have weight 0, one of them, uniformly; −1 if no row is available.
+    """
+    has_weight = available & (log_weights > -jnp.inf)
+    log_weights = jnp.where(has_weight, log_weights, -jnp.inf)
+    # where no row has a weight, all have the same
+    log_weights = jnp.where(jnp.any(has_weight) | ~available, log_weights, 0.0)
+    index = _argmax(log_weights + gumbels(key, available.shape[0]))
+    return jnp.where(jnp.any(available), index, -1)
+
+
+def gumbels(key: jax.Array, n: int) -> jax.Array:
+    """Gumbel numbers G = −ln E, with E exponential: [n] float32.
+
+    The row of the largest ln w + G is drawn with probability ∝ w. The largest of many G decide, which come from
+    the smallest E. So E is made of uniform draws on a grid of 2⁻³¹; on that of `jax.random.uniform`, 2⁻²³, one
+    of eight rows in a million would share its number with another.
+
+    Args:
+        key: typed PRNG key.
+        n: how many.
+    """
+    bits = jax.random.bits(key, (n,), jnp.uint32) >> 1  # as int32, which a CPU converts faster
+    uniform = (bits.astype(jnp.int32).astype(jnp.float32) + 0.5) * 2.0**-31
+    return -jnp.log(-jnp.log1p(-jnp.minimum(uniform, 1 - 2.0**-24)))
+
+
+def _argmax(values: jax.Array) -> jax.Array:
+    """The place of the largest of ``values`` [n], ties to the lower index: scalar int32.
+
+    In two levels: XLA on a CPU takes five times as long for one argmax of what is still to be computed.
+    """
+    blocks = _in_blocks_of(values, default_block(values.shape[0]), -jnp.inf)
+    block = jnp.argmax(jnp.max(blocks, axis=1))
+    return (block * blocks.shape[1] + jnp.argmax(blocks[block])).astype(jnp.int32)
 
 
 def default_block(n: int) -> int:

@@ -170,7 +170,7 @@ def _independent_rows(key: jax.Array, rows: Rows, free: jax.Array, k: int, block
 
     def fill(carry: tuple[jax.Array, Chain]) -> tuple[jax.Array, Chain]:
         num_seen, chain = carry
-        num_tried = jnp.minimum(jnp.sum(chain.members < 0), block)
+        num_tried = jnp.minimum(jnp.sum(chain.members < 0, dtype=jnp.int32), block)
         steps = jnp.arange(block)
         places = jnp.argsort(chain.members >= 0, stable=True)[jnp.minimum(steps, k - 1)]
         is_live = (steps < num_tried) & (num_seen + steps < num_free)
@@ -203,8 +203,8 @@ def _shuffled(key: jax.Array, pool: jax.Array, start: jax.Array, stop: jax.Array
 def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) -> Chain:
     """The chain after ``num_steps`` steps; unchanged if a place is empty or no row is outside the set."""
     k = chain.members.shape[0]
-    num_others = jnp.sum(chain.others >= 0)
-    num_left = jnp.where(jnp.all(chain.members >= 0) & (num_others > 0), num_steps, 0)
+    num_others = jnp.sum(chain.others >= 0, dtype=jnp.int32)
+    num_left = jnp.where(jnp.all(chain.members >= 0) & (num_others > 0), jnp.int32(num_steps), 0)
 
     def step(t: jax.Array, carry: tuple[Chain, Upkeep]) -> tuple[Chain, Upkeep]:
         chain, upkeep = carry
@@ -235,7 +235,7 @@ def _swap(key: jax.Array, rows: Rows, chain: Chain, num_steps: int, block: int) 
 
 
 def _uniform(key: jax.Array, num: int) -> jax.Array:
-    return fine_uniform(*jax.random.uniform(key, (2, num)))
+    return fine_uniform(*jax.random.uniform(key, (2, num), jnp.float32))
 
 
 class Upkeep(NamedTuple):

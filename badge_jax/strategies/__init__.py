@@ -10,10 +10,13 @@ from badge_jax.strategies._badge_kdpp import badge_kdpp
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
+from badge_jax.strategies._falcun import falcun
+from badge_jax.strategies._gradnorm import gradnorm
 from badge_jax.strategies._margin import margin
 from badge_jax.strategies._maxherding import maxherding
 from badge_jax.strategies._probcover import probcover
 from badge_jax.strategies._random import random
+from badge_jax.strategies._stochastic import stochastic
 from badge_jax.strategies._uherding import uherding
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
@@ -30,6 +33,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "maxherding": maxherding,
     "uherding": uherding,
     "probcover": probcover,
+    "gradnorm": gradnorm,
+    "stochastic": stochastic,
+    "falcun": falcun,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -51,11 +57,14 @@ __all__ = [
     "confidence",
     "coreset",
     "entropy",
+    "falcun",
+    "gradnorm",
     "margin",
     "maxherding",
     "planned",
     "probcover",
     "random",
     "stateless",
+    "stochastic",
     "uherding",
 ]

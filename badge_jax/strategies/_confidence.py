@@ -1,10 +1,7 @@
 """CONF: least confident predictions."""
 
-import jax
-
-from badge_jax.pool import Pool
 from badge_jax.strategies.base import Ranked, Strategy, planned
-from badge_jax.strategies.scores import log_odds_of_doubt
+from badge_jax.strategies.scores import SCORES
 
 
 def confidence() -> Strategy:
@@ -18,8 +15,4 @@ def confidence() -> Strategy:
         >>> confidence().needs
         ('logits',)
     """
-    return planned("confidence", Ranked(_score), needs=("logits",))
-
-
-def _score(pool: Pool) -> jax.Array:
-    return log_odds_of_doubt(pool.logits)
+    return planned("confidence", Ranked(SCORES["confidence"].order), needs=SCORES["confidence"].needs)

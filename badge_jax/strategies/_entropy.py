@@ -1,10 +1,7 @@
 """ENTROPY: largest predictive entropy."""
 
-import jax
-
-from badge_jax.pool import Pool
 from badge_jax.strategies.base import Ranked, Strategy, planned
-from badge_jax.strategies.scores import log_odds_of_entropy
+from badge_jax.strategies.scores import SCORES
 
 
 def entropy() -> Strategy:
@@ -18,8 +15,4 @@ def entropy() -> Strategy:
         >>> entropy().needs
         ('logits',)
     """
-    return planned("entropy", Ranked(_score), needs=("logits",))
-
-
-def _score(pool: Pool) -> jax.Array:
-    return log_odds_of_entropy(pool.logits)
+    return planned("entropy", Ranked(SCORES["entropy"].order), needs=SCORES["entropy"].needs)

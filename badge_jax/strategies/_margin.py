@@ -1,10 +1,7 @@
 """MARG: smallest margins."""
 
-import jax
-
-from badge_jax.pool import Pool
 from badge_jax.strategies.base import Ranked, Strategy, planned
-from badge_jax.strategies.scores import log_odds_of_margin
+from badge_jax.strategies.scores import SCORES
 
 
 def margin() -> Strategy:
@@ -19,8 +16,4 @@ def margin() -> Strategy:
         >>> margin().needs
         ('logits',)
     """
-    return planned("margin", Ranked(_score), needs=("logits",))
-
-
-def _score(pool: Pool) -> jax.Array:
-    return -log_odds_of_margin(pool.logits)
+    return planned("margin", Ranked(SCORES["margin"].order), needs=SCORES["margin"].needs)

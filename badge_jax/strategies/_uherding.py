@@ -1,7 +1,5 @@
 """UHerding: greedy coverage of what the model is unsure of."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -12,14 +10,9 @@ from badge_jax.strategies._maxherding import check_coverage, draw_targets
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.calibration import probe_temperature
 from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
-from badge_jax.strategies.scores import log_odds_of_doubt, log_odds_of_entropy, log_odds_of_margin
+from badge_jax.strategies.scores import log_closeness, log_doubt, log_entropy
 
-# from log odds, which keep their digits where the model is sure
-_UNCERTAINTIES = {
-    "margin": lambda logits: jax.nn.sigmoid(-log_odds_of_margin(logits)),
-    "entropy": lambda logits: math.log(logits.shape[1]) * jax.nn.sigmoid(log_odds_of_entropy(logits)),
-    "confidence": lambda logits: jax.nn.sigmoid(log_odds_of_doubt(logits)),
-}
+_UNCERTAINTIES = {"margin": log_closeness, "entropy": log_entropy, "confidence": log_doubt}
 
 
 def uherding(
@@ -75,7 +68,7 @@ def uherding(
         tau = probe_temperature(probe_key, pool) if isinstance(temperature, str) else temperature
         rows = unit_rows(pool, embedding)
         width = _labeled_width(rows, pool.labeled, bandwidth) if isinstance(bandwidth, str) else bandwidth
-        worth = _UNCERTAINTIES[uncertainty](pool.logits.astype(jnp.float32) / tau)
+        worth = jnp.exp(_UNCERTAINTIES[uncertainty](pool.logits.astype(jnp.float32) / tau))
         return coverage_greedy(
             rows,
             k,

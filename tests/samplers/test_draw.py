@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index, fine_uniform
+from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index, fine_uniform, gumbels
 
 GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
 
@@ -83,3 +83,16 @@ def test_small_uniform_draws_have_more_bits():
     assert stats.kstest(fine[is_small], stats.uniform(0, 2.0**-10).cdf).pvalue > 1e-4
     assert len(np.unique(fine[is_small])) > 2**13 - 20
     assert fine.min() > 0
+
+
+def test_gumbels():
+    """The largest of them decide. Of four million, those of jax's default lie on a coarse grid."""
+    numbers = np.asarray(gumbels(jax.random.key(0), 2**22))
+    assert stats.kstest(numbers[:100_000], stats.gumbel_r.cdf).pvalue > 1e-4
+    largest = np.sort(numbers)[-1000:]
+    # −ln of the distribution function is uniform near 0
+    rest = np.exp(-largest.astype(np.float64))
+    assert stats.kstest(rest[1:] / rest[0], stats.uniform.cdf).pvalue > 1e-4
+    assert len(np.unique(largest)) > 990
+    coarse = np.sort(jax.random.gumbel(jax.random.key(0), (2**22,)))[-1000:]
+    assert len(np.unique(coarse)) < 900
