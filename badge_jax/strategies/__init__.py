@@ -7,11 +7,14 @@ from badge_jax.strategies._albl import albl
 from badge_jax.strategies._badge import badge
 from badge_jax.strategies._badge_kcenter import badge_kcenter
 from badge_jax.strategies._badge_kdpp import badge_kdpp
+from badge_jax.strategies._cluster_margin import cluster_margin
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
+from badge_jax.strategies._kmeans import kmeans
 from badge_jax.strategies._margin import margin
 from badge_jax.strategies._random import random
+from badge_jax.strategies._typiclust import typiclust
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
@@ -24,6 +27,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "albl": albl,
     "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
+    "kmeans": kmeans,
+    "typiclust": typiclust,
+    "cluster_margin": cluster_margin,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -42,11 +48,14 @@ __all__ = [
     "badge_kcenter",
     "badge_kdpp",
     "check_needs",
+    "cluster_margin",
     "confidence",
     "coreset",
     "entropy",
+    "kmeans",
     "margin",
     "planned",
     "random",
     "stateless",
+    "typiclust",
 ]
