@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from badge_jax.rows import (
     HIGHEST,
     PoolPoints,
+    Rows,
     as_points,
     at_unit_scale,
     blocks_of,
@@ -40,7 +41,7 @@ class Clusters(NamedTuple):
     sizes: jax.Array
 
 
-@partial(jax.jit, static_argnames=("max_clusters", "num_iters", "batch"))
+@partial(jax.jit, static_argnames=("max_clusters", "batch"))
 def kmeans(
     key: jax.Array,
     points: jax.Array,
@@ -48,7 +49,7 @@ def kmeans(
     *,
     num_clusters: jax.Array | int | None = None,
     weights: jax.Array | None = None,
-    num_iters: int = 100,
+    num_iters: jax.Array | int = 100,
     tolerance: float = 1e-4,
     batch: int | None = None,
 ) -> Clusters:
@@ -76,7 +77,7 @@ def kmeans(
             None: K. There are no more clusters than rows of positive weight.
         weights: [n] float32. Rows of weight 0 are left out, and need not be finite. Seeds are drawn without
             weights from the others. None: 1 for all rows.
-        num_iters: most iterations.
+        num_iters: most iterations; 0 gives the seeds.
         tolerance: when to end, see above.
         batch: rows in a mini-batch; n or more: Lloyd's iterations. None: Lloyd's iterations up to
             n·K·d = 10¹³, else 5,000.
@@ -102,7 +103,7 @@ def kmeans(
         >>> int(clusters.assignment[4])
         -1
     """
-    weights = _check(points, max_clusters, weights, num_iters, batch)
+    weights = _check(points, max_clusters, weights, batch)
     n, d = points.shape
     counted = weights > 0
     seed_key, batch_key = jax.random.split(key)
@@ -124,36 +125,36 @@ def kmeans(
         centers = _by_batches(batch_key, pool, centers, count, batch, num_iters, tolerance)
 
     exists = jnp.arange(len(centers)) < count
-    centers = jnp.where(exists[:, None], centers + pool.origin[None, :], 0.0)
-    blocks = blocks_of(as_points(dense_rows(centers)), block, count, pool.origin)
+    centers = (centers + pool.origin[None, :]) / scaled.scales[0] / scaled.scales[1]
+    centers = jnp.where(exists[:, None], centers, 0.0)
+    # with the factors of the rows, so that a copy of a row is at distance 0
+    left = jnp.full((len(centers), 1), scaled.scales[0] * scaled.scales[1])
+    blocks = blocks_of(as_points(Rows(left, centers)), block, count, pool.origin)
     place = nearest_place(scaled, blocks)[0]
     assignment = jnp.where(counted & (count > 0), place, -1)
     places = jnp.where(assignment >= 0, assignment, max_clusters)
     sizes = jnp.zeros(max_clusters, jnp.int32).at[places].add(1, mode="drop")
-    return Clusters(centers[:max_clusters] / scaled.scales[0] / scaled.scales[1], assignment, sizes)
+    return Clusters(centers[:max_clusters], assignment, sizes)
 
 
-def _check(
-    points: jax.Array, max_clusters: int, weights: jax.Array | None, num_iters: int, batch: int | None
-) -> jax.Array:
+def _check(points: jax.Array, max_clusters: int, weights: jax.Array | None, batch: int | None) -> jax.Array:
     """The weights [n] float32. Raises ValueError for what is not as `kmeans` describes."""
     if points.ndim != 2 or points.dtype != jnp.float32:
         raise ValueError(f"points are {points.dtype} of shape {points.shape}; wanted float32 [n, d]")
     n = points.shape[0]
-    for name, value, most in (
-        ("max_clusters", max_clusters, n),
-        ("num_iters", num_iters, None),
-        ("batch", 1 if batch is None else batch, None),
-    ):
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if not is_whole or value < 1 or (most is not None and value > most):
-            wanted = "1 or more" if most is None else f"1 to {most}, the number of points"
-            raise ValueError(f"{name} is {value!r}; wanted {wanted}")
+    if not _is_count(max_clusters) or max_clusters > n:
+        raise ValueError(f"max_clusters is {max_clusters!r}; wanted 1 to {n}, the number of points")
+    if batch is not None and not _is_count(batch):
+        raise ValueError(f"batch is {batch!r}; wanted 1 or more")
     if weights is None:
         return jnp.ones(n, jnp.float32)
     if weights.shape != (n,) or weights.dtype != jnp.float32:
         raise ValueError(f"weights are {weights.dtype} of shape {weights.shape}; wanted float32 [{n}]")
     return weights
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class _Pool(NamedTuple):
@@ -402,7 +403,7 @@ def _by_batches(
     centers: jax.Array,
     count: jax.Array,
     batch: int,
-    num_iters: int,
+    num_iters: jax.Array | int,
     tolerance: float,
 ) -> jax.Array:
     """The centres [K, d] after passes over the rows in random batches; the first ``count`` exist."""

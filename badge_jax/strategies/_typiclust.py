@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import as_points, dense_rows, squared_distances
-from badge_jax.samplers import kmeans
+from badge_jax.samplers import Clusters, kmeans
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.embedding import check_embedding, embedded, normalized
 
@@ -56,29 +56,24 @@ def typiclust(*, embedding: str = "features", max_clusters: int = 500, neighbors
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
         points = normalized(embedded(pool, embedding))
-        return _typical_rows(key, points, pool.labeled, pool.available, k, max_clusters, neighbors)
+        clusters = kmeans(
+            key,
+            points,
+            min(max_clusters, len(points)),
+            num_clusters=jnp.sum(pool.labeled, dtype=jnp.int32) + k,
+            weights=(pool.labeled | pool.available).astype(jnp.float32),
+        )
+        return _typical_rows(points, clusters, pool.labeled, pool.available, k, neighbors)
 
     return stateless("typiclust", choose, needs=(embedding,), is_prefix_consistent=False)
 
 
-@partial(jax.jit, static_argnames=("k", "max_clusters", "neighbors"))
+@partial(jax.jit, static_argnames=("k", "neighbors"))
 def _typical_rows(
-    key: jax.Array,
-    points: jax.Array,
-    labeled: jax.Array,
-    available: jax.Array,
-    k: int,
-    max_clusters: int,
-    neighbors: str,
+    points: jax.Array, clusters: Clusters, labeled: jax.Array, available: jax.Array, k: int, neighbors: str
 ) -> jax.Array:
-    n, most = points.shape[0], min(max_clusters, points.shape[0])
-    clusters = kmeans(
-        key,
-        points,
-        most,
-        num_clusters=jnp.sum(labeled, dtype=jnp.int32) + k,
-        weights=(labeled | available).astype(jnp.float32),
-    )
+    """The picks [k] int32, in turn from the clusters; −1 for the surplus."""
+    n, most = len(points), len(clusters.sizes)
     free = available & ~labeled
     cluster = jnp.where(free, clusters.assignment, most)
     # the free rows of a cluster, one behind the other, in ascending order

@@ -50,8 +50,13 @@ def some_clusters(seed):
     return np.minimum(np.random.default_rng(seed).geometric(0.2, N), 15).astype(np.int32)
 
 
-def query(strategy, key, state, pool, k):
-    return jax.jit(strategy.query, static_argnums=3)(key, state, pool, k)
+def query(strategy, seed, state, pool, k):
+    return strategy.query(jax.random.key(seed), state, pool, k)
+
+
+def bits_of(seed, number):
+    """The random numbers that order the candidates of a cluster."""
+    return np.asarray(jax.random.bits(jax.random.split(jax.random.key(seed))[1], (number,), jnp.uint32))
 
 
 DEFECTS = ("no candidates", "largest first", "restarts")
@@ -62,12 +67,10 @@ def test_equals_the_literal_round_robin(k, num_margin):
     """With the same random numbers, also where a cluster drops out, and where candidates run out."""
     most, wrong = num_margin or 10 * k, dict.fromkeys(DEFECTS, 0)
     for seed in range(4):
-        pool, clusters, key = some_pool(seed), some_clusters(seed), jax.random.key(seed)
-        bits = np.asarray(jax.random.bits(jax.random.split(key)[1], (most,), jnp.uint32))
-        for pick, preference in (("random", bits), ("margin", np.arange(most))):
-            strategy = STRATEGIES["cluster_margin"](num_margin=num_margin, pick=pick)
-            picks, state = query(strategy, key, jnp.asarray(clusters), pool, k)
-            assert (state == clusters).all()
+        pool, clusters = some_pool(seed), some_clusters(seed)
+        for pick, preference in (("random", bits_of(seed, most)), ("margin", np.arange(most))):
+            strategy = STRATEGIES["cluster_margin"](num_margin=num_margin, pick=pick, clusters=clusters)
+            picks, _ = query(strategy, seed, (), pool, k)
             assert picks.dtype == jnp.int32
             assert picks.tolist() == literal(pool, clusters, k, most, preference), (seed, pick)
             for defect in DEFECTS:
@@ -78,10 +81,10 @@ def test_equals_the_literal_round_robin(k, num_margin):
 
 def test_every_cluster_of_the_candidates_is_there():
     pool, clusters = some_pool(0), some_clusters(0)
-    strategy = STRATEGIES["cluster_margin"](num_margin=100)
+    strategy = STRATEGIES["cluster_margin"](num_margin=100, clusters=clusters)
     candidates = np.argsort(np.where(pool.available, margins(pool), np.inf))[:100]
     number = len(np.unique(clusters[candidates]))
-    picks = query(strategy, jax.random.key(0), jnp.asarray(clusters), pool, number)[0]
+    picks = query(strategy, 0, (), pool, number)[0]
     assert len(np.unique(clusters[picks])) == number
 
 
@@ -89,15 +92,15 @@ def test_a_member_is_drawn_uniformly():
     """Three clusters with 2, 3 and 4 candidates, and rows that are none: each member with the same chance, and
     two members of a cluster in any order."""
     gaps = np.array([0.1, 5, 0.2, 0.15, 0.3, 5, 0.12, 0.22, 0.25, 0.31, 0.14])
-    clusters = jnp.array([7, 7, 2, 7, 2, 2, 4, 4, 2, 4, 2], jnp.int32)
+    clusters = np.array([7, 7, 2, 7, 2, 2, 4, 4, 2, 4, 2])
     logits = jnp.asarray(np.stack([gaps, 0 * gaps], axis=1), jnp.float32)
     everything = jnp.ones(11, bool)
-    pool = make_pool(n=11)._replace(logits=logits, labeled=~everything, available=everything)
-    strategy = STRATEGIES["cluster_margin"](num_margin=9)
+    pool = make_pool(n=11, num_labeled=0)._replace(logits=logits, labeled=~everything, available=everything)
+    strategy = STRATEGIES["cluster_margin"](num_margin=9, clusters=clusters)
 
     @jax.jit
     def draw_all(keys):
-        return jax.vmap(lambda key: strategy.query(key, clusters, pool, 6)[0])(keys)
+        return jax.vmap(lambda key: strategy.query(key, (), pool, 6)[0])(keys)
 
     draws = np.asarray(draw_all(jax.random.split(jax.random.key(1), 10_000)))
     members = [(0, 3), (6, 7, 9), (2, 4, 8, 10)]  # the smallest cluster first
@@ -122,28 +125,27 @@ def test_clusters_are_made_once_and_kept():
     assert first.tolist() == [-1] * N
     counted = np.asarray(pool.labeled | pool.available)
     assert 0 < (~counted).sum() < N
-    picks, state = query(strategy, jax.random.key(0), first, pool, 10)
+    picks, state = query(strategy, 0, first, pool, 10)
     assert ((np.asarray(state) >= 0) == counted).all()
     assert len(np.unique(state[counted])) == 6
     other = pool._replace(features=jnp.where(counted[:, None], pool.features, jnp.nan))
-    assert (query(strategy, jax.random.key(0), first, other, 10)[1] == state).all()
+    assert (query(strategy, 0, first, other, 10)[1] == state).all()
     # later features make no difference, and rows that were out are one more cluster
     later = pool._replace(features=pool.features[::-1], available=~pool.labeled)
-    picks, again = query(strategy, jax.random.key(1), state, later, 100)
+    picks, again = query(strategy, 1, state, later, 100)
     assert (again == state).all()
     clusters = np.where(counted, state, 6)
-    bits = np.asarray(jax.random.bits(jax.random.split(jax.random.key(1))[1], (N,), jnp.uint32))
-    assert picks.tolist() == literal(later, clusters, 100, N, bits)
+    assert picks.tolist() == literal(later, clusters, 100, N, bits_of(1, N))
 
 
 def test_first_picks_do_not_depend_on_k_where_the_candidates_do_not():
     pool = some_pool(1)
-    strategy = STRATEGIES["cluster_margin"](num_margin=80)
+    strategy = STRATEGIES["cluster_margin"](num_margin=80, num_clusters=6)
     assert strategy.is_prefix_consistent
     assert not STRATEGIES["cluster_margin"]().is_prefix_consistent
     state = strategy.init(N, 1)
-    many = query(strategy, jax.random.key(0), state, pool, 40)[0].tolist()
-    assert query(strategy, jax.random.key(0), state, pool, 9)[0].tolist() == many[:9]
+    many = query(strategy, 0, state, pool, 40)[0].tolist()
+    assert query(strategy, 0, state, pool, 9)[0].tolist() == many[:9]
 
 
 def test_clusters_of_the_user_make_it_stateless():
@@ -151,10 +153,10 @@ def test_clusters_of_the_user_make_it_stateless():
     own = STRATEGIES["cluster_margin"](clusters=1000 * clusters.astype(np.int64) - 3)
     assert own.needs == ("logits",)
     assert own.init(N, 1) == ()
-    picks, state = query(own, jax.random.key(0), (), pool._replace(features=None), 30)
+    picks, state = query(own, 0, (), pool._replace(features=None), 30)
     assert state == ()
-    kept = STRATEGIES["cluster_margin"]()
-    assert picks.tolist() == query(kept, jax.random.key(0), jnp.asarray(clusters), pool, 30)[0].tolist()
+    kept = STRATEGIES["cluster_margin"](num_clusters=6)
+    assert picks.tolist() == query(kept, 0, jnp.asarray(clusters), pool, 30)[0].tolist()
     with pytest.raises(ValueError, match="clusters are of 211 rows; wanted 60"):
         own.query(jax.random.key(0), (), make_pool(), 5)
 

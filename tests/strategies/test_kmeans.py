@@ -12,8 +12,7 @@ N, K, D = 101, 7, 12
 
 
 def query(pool, k=K, seed=0, **options):
-    strategy = STRATEGIES["kmeans"](**options)
-    return jax.jit(strategy.query, static_argnums=3)(jax.random.key(seed), (), pool, k)[0].tolist()
+    return STRATEGIES["kmeans"](**options).query(jax.random.key(seed), (), pool, k)[0].tolist()
 
 
 def blobs(sizes, seed=0):

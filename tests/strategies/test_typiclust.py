@@ -7,18 +7,18 @@ import pytest
 from pools import make_pool
 
 from badge_jax import STRATEGIES, kmeans
+from badge_jax.strategies import _typiclust as module
 
 N, D, MOST = 211, 8, 12  # n is prime
 
 
-def clusters_of(key, pool, k, max_clusters=MOST):
+def clusters_of(seed, pool, k):
     """As the strategy makes them: of rows of length 1, labeled ones too."""
     lengths = jnp.linalg.norm(pool.features, axis=1, keepdims=True)
     points = pool.features / jnp.where(lengths > 0, lengths, 1)
     counted = (pool.labeled | pool.available).astype(jnp.float32)
-    number = min(int(pool.labeled.sum()) + k, max_clusters)
-    most = min(max_clusters, len(points))
-    found = kmeans(key, points, most, num_clusters=jnp.int32(number), weights=counted)
+    number = min(int(pool.labeled.sum()) + k, MOST)
+    found = kmeans(jax.random.key(seed), points, MOST, num_clusters=jnp.int32(number), weights=counted)
     assert len(np.unique(found.assignment[counted > 0])) <= number
     return np.asarray(found.assignment)
 
@@ -84,9 +84,9 @@ def some_pool(seed, num_labeled=15, num_out=40):
     )
 
 
-def query(key, pool, k, neighbors="paper", max_clusters=MOST):
-    strategy = STRATEGIES["typiclust"](neighbors=neighbors, max_clusters=max_clusters)
-    return strategy.query(key, strategy.init(N, 1), pool, k)[0].tolist()
+def query(seed, pool, k, neighbors="paper"):
+    strategy = STRATEGIES["typiclust"](neighbors=neighbors, max_clusters=MOST)
+    return strategy.query(jax.random.key(seed), (), pool, k)[0].tolist()
 
 
 DEFECTS = ("other power", "self", "once", "largest first", "small ones too")
@@ -97,9 +97,8 @@ DEFECTS = ("other power", "self", "once", "largest first", "small ones too")
 def test_equals_the_definition(k, neighbors):
     wrong = dict.fromkeys(DEFECTS, 0)
     for seed in range(6):
-        key, pool = jax.random.key(seed), some_pool(seed)
-        assignment = clusters_of(key, pool, k)
-        picks = query(key, pool, k, neighbors)
+        pool = some_pool(seed)
+        assignment, picks = clusters_of(seed, pool, k), query(seed, pool, k, neighbors)
         assert picks == literal(pool, assignment, k, neighbors), seed
         for defect in DEFECTS:
             wrong[defect] += picks != literal(pool, assignment, k, neighbors, defect)
@@ -108,12 +107,11 @@ def test_equals_the_definition(k, neighbors):
 
 def test_few_labels_make_few_clusters():
     """As many clusters as labeled rows and picks, and one pick each."""
-    key, pool = jax.random.key(0), some_pool(0, num_labeled=0)
-    for k in (1, 5):
-        assignment = clusters_of(key, pool, k)
+    pool = some_pool(0, num_labeled=0)
+    for k in (1, 4):
+        assignment = clusters_of(0, pool, k)
         assert len(np.unique(assignment[assignment >= 0])) == k
-        picks = query(key, pool, k)
-        assert picks == literal(pool, assignment, k, "paper")
+        assert query(0, pool, k) == literal(pool, assignment, k, "paper")
 
 
 def blobs(sizes):
@@ -128,10 +126,10 @@ def test_a_blob_with_labels_waits():
     pool = some_pool(0)._replace(
         features=jnp.asarray(points, jnp.float32), labeled=jnp.asarray(labeled), available=jnp.asarray(~labeled)
     )
-    picks = query(jax.random.key(0), pool, 4, max_clusters=5)
+    picks = query(0, pool, 4)
     assert set(blob[picks]) == {1, 2, 3, 4}
     assert blob[picks[0]] == 1
-    assert picks == literal(pool, clusters_of(jax.random.key(0), pool, 4, 5), 4, "paper")
+    assert picks == literal(pool, clusters_of(0, pool, 4), 4, "paper")
 
 
 def test_five_distinct_points_and_more_picks():
@@ -140,22 +138,19 @@ def test_five_distinct_points_and_more_picks():
     points = np.random.default_rng(0).normal(size=(5, D)).astype(np.float32)[place]
     everything = jnp.ones(N, bool)
     pool = some_pool(0)._replace(features=jnp.asarray(points), labeled=~everything, available=everything)
-    picks = query(jax.random.key(0), pool, 20, max_clusters=500)
-    assert sorted(picks) == list(range(20))
+    picks = query(0, pool, 30)
+    assert sorted(picks) == list(range(30))
     assert sorted(place[picks[:5]].tolist()) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("neighbors", ["paper", "reference"])
-def test_tiles_do_not_matter(neighbors, monkeypatch):
-    """A cluster of 171 rows is compared in tiles of 128; and in ones of 16."""
-    from badge_jax.strategies import _typiclust as module
-
-    key, pool = jax.random.key(0), some_pool(0)
-    expected = literal(pool, clusters_of(key, pool, 5, 2), 5, neighbors)
-    assert query(key, pool, 5, neighbors, 2) == expected
+def test_tiles_do_not_matter(monkeypatch):
+    """One cluster of 171 rows is compared in tiles of 16, as in one of 128 and more."""
+    pool = some_pool(0, num_labeled=0)
+    expected = literal(pool, clusters_of(0, pool, 1), 1, "paper")
+    assert query(0, pool, 1) == expected
     monkeypatch.setattr(module, "_tile_for", lambda n, num_clusters: 16)
     monkeypatch.setattr(module, "_typical_rows", module._typical_rows.__wrapped__)
-    assert query(key, pool, 5, neighbors, 2) == expected
+    assert query(0, pool, 1) == expected
 
 
 @pytest.mark.parametrize(
