@@ -34,7 +34,7 @@ def literal(pool, clusters, k, num_margin, preference, defect=None):
     while len(picks) < k and any(queues.values()):
         for c in order:
             if defect == "restarts":
-                c = next(c for c in order if queues[c])
+                c = next((c for c in order if queues[c]), c)
             if queues[c] and len(picks) < k:
                 picks.append(queues[c].pop(0))
     return picks + [-1] * (k - len(picks))
