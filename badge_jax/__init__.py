@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 from badge_jax._version import __version__
 from badge_jax.embeddings import binary_logistic_embedding, gradient_embedding, last_layer_gradients
 from badge_jax.rows import Rows, dense_rows
-from badge_jax.samplers import k_center_greedy, k_dpp_swap, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax.samplers import (
+    Clusters,
+    k_center_greedy,
+    k_dpp_swap,
+    kmeans,
+    kmeans_plusplus,
+    lazy_kmeans_plusplus,
+    nearest_members,
+)
 from badge_jax.selection import select
 from badge_jax.strategies import STRATEGIES, Head, Pool, Strategy
 
@@ -21,6 +29,7 @@ __all__ = [
     "MODELS",
     "STRATEGIES",
     "ActiveLearner",
+    "Clusters",
     "Fit",
     "FitOptions",
     "Head",
@@ -37,6 +46,7 @@ __all__ = [
     "gradient_embedding",
     "k_center_greedy",
     "k_dpp_swap",
+    "kmeans",
     "kmeans_plusplus",
     "last_layer_gradients",
     "lazy_kmeans_plusplus",
@@ -48,6 +58,7 @@ __all__ = [
     "make_optimizer",
     "make_predict",
     "mlp",
+    "nearest_members",
     "report",
     "resnet18",
     "run",

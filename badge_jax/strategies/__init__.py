@@ -7,16 +7,19 @@ from badge_jax.strategies._albl import albl
 from badge_jax.strategies._badge import badge
 from badge_jax.strategies._badge_kcenter import badge_kcenter
 from badge_jax.strategies._badge_kdpp import badge_kdpp
+from badge_jax.strategies._cluster_margin import cluster_margin
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
 from badge_jax.strategies._falcun import falcun
 from badge_jax.strategies._gradnorm import gradnorm
+from badge_jax.strategies._kmeans import kmeans
 from badge_jax.strategies._margin import margin
 from badge_jax.strategies._maxherding import maxherding
 from badge_jax.strategies._probcover import probcover
 from badge_jax.strategies._random import random
 from badge_jax.strategies._stochastic import stochastic
+from badge_jax.strategies._typiclust import typiclust
 from badge_jax.strategies._uherding import uherding
 from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
 
@@ -36,6 +39,9 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "gradnorm": gradnorm,
     "stochastic": stochastic,
     "falcun": falcun,
+    "kmeans": kmeans,
+    "typiclust": typiclust,
+    "cluster_margin": cluster_margin,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -54,11 +60,13 @@ __all__ = [
     "badge_kcenter",
     "badge_kdpp",
     "check_needs",
+    "cluster_margin",
     "confidence",
     "coreset",
     "entropy",
     "falcun",
     "gradnorm",
+    "kmeans",
     "margin",
     "maxherding",
     "planned",
@@ -66,5 +74,6 @@ __all__ = [
     "random",
     "stateless",
     "stochastic",
+    "typiclust",
     "uherding",
 ]

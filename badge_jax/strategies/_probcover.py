@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows, as_points, nearest_of_another_group
+from badge_jax.samplers import kmeans
 from badge_jax.samplers.coverage import coverage_greedy
-from badge_jax.samplers.kmeans import kmeans
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
 
@@ -55,9 +55,11 @@ def probcover(
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
         rows, counted = unit_rows(pool, embedding), pool.available | pool.labeled
-        width = radius
-        if isinstance(radius, str):
-            width = purity_radius(key, rows, counted, num_clusters or pool.logits.shape[1], purity)
+        width = (
+            purity_radius(key, rows, counted, num_clusters or pool.logits.shape[1], purity)
+            if isinstance(radius, str)
+            else radius
+        )
         return coverage_greedy(
             rows, k, bandwidth=width, kernel="top_hat", available=pool.available, centers=pool.labeled
         )

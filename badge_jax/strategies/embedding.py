@@ -21,22 +21,22 @@ def check_embedding(embedding: str, *, wanted: tuple[str, ...] = ("features", "r
         raise ValueError(f"embedding is {embedding!r}; wanted one of {', '.join(wanted)}")
 
 
-def unit_rows(pool: Pool, embedding: str) -> Rows:
-    """The rows of a pool, scaled to length 1: `Rows` [n]. A row of zeros stays so.
-
-    Args:
-        pool: `Pool`.
-        embedding: one of `EMBEDDINGS`.
-    """
-    if embedding == "gradients":
-        rows = pool_gradients(pool)
-        return Rows(_unit(rows.left), _unit(rows.right))
-    return dense_rows(_unit(getattr(pool, embedding).astype(jnp.float32)))
+def embedded(pool: Pool, embedding: str) -> jax.Array:
+    """The features or the representation of a pool: [n, d] float32."""
+    return getattr(pool, embedding).astype(jnp.float32)
 
 
-def _unit(vectors: jax.Array) -> jax.Array:
-    # the largest entry first: squares of small numbers would underflow
+def normalized(vectors: jax.Array) -> jax.Array:
+    """Every row divided by its Euclidean norm; a row of zeros stays as it is. [n, d] float32."""
     largest = jnp.max(jnp.abs(vectors), axis=1, keepdims=True)
-    vectors = vectors / jnp.where(largest > 0, largest, 1.0)
+    vectors = vectors / jnp.where(largest > 0, largest, 1.0)  # so that no square overflows or underflows
     norms = jnp.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / jnp.where(norms > 0, norms, 1.0)
+
+
+def unit_rows(pool: Pool, embedding: str) -> Rows:
+    """The rows of a pool by any of `EMBEDDINGS`, divided by their norms: `Rows` [n]."""
+    if embedding == "gradients":
+        rows = pool_gradients(pool)
+        return Rows(normalized(rows.left), normalized(rows.right))
+    return dense_rows(normalized(embedded(pool, embedding)))

@@ -199,7 +199,7 @@ def test_rows_that_cannot_be_labeled_are_not_offered_again():
     assert int(state.num_labeled) == 21
 
 
-SLOW_TO_COMPILE = ("albl", "badge", "badge_kdpp")
+SLOW_TO_COMPILE = ("albl", "badge", "badge_kdpp", "cluster_margin", "kmeans", "typiclust")
 
 
 @pytest.mark.parametrize(
