@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-NUM_INITIAL = 100  # random labels to start with
+NUM_INITIAL = 100  # labels to start with
+COLD_START = "random"  # how these are chosen
 MAX_LABELS = 50_000  # labels at the end of the longest curves
 MAX_POOL = 50_000  # rows of a pool where the data set brings no test set
 TEST_SHARE = 10  # one row in so many is a test row there

@@ -1,4 +1,4 @@
-"""A user's own module, as text: a strategy by a plan, one with a state, a network and a data set."""
+"""A user's own module, as text: strategies by a plan, one with a state, a network and data sets."""
 
 MODULE = """
 import jax
@@ -14,6 +14,13 @@ def doubt(alpha=0.3):
         return -jax.nn.logsumexp(alpha * pool.logits, axis=1)
 
     return planned("doubt", Ranked(score), needs=("logits",))
+
+
+def outermost(power=2):
+    def score(pool):
+        return jnp.sum(jnp.abs(pool.representation) ** power, axis=1)
+
+    return planned("outermost", Ranked(score), needs=("representation",))
 
 
 def in_turn():
@@ -54,4 +61,11 @@ def blobs(n=90):
     rng = np.random.default_rng(0)
     labels = np.arange(n) % 3
     return {"inputs": rng.normal(size=(n, 2)) + 2 * labels[:, None], "labels": labels}
+
+
+def pictures(n=90, width=5):
+    rng = np.random.default_rng(1)
+    labels = np.arange(n) % 3
+    data = {"inputs": rng.integers(0, 99, (n, 4, 4)).astype(np.uint8), "labels": labels}
+    return {**data, "representation": rng.normal(size=(n, width))} if width else data
 """

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from badge_jax import paper
 from badge_jax.errors import InputError
 from badge_jax.runs.directory import MAY_DIFFER, read_config, read_rounds
-from badge_jax.runs.fields import code_checksum
+from badge_jax.runs.fields import BEFORE, code_checksum
 from badge_jax.runs.setting import Setting, setting_of
 
 Directories = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -154,7 +154,8 @@ def _check_repeats(runs: Mapping[Path, Run]) -> None:
     An option is compared among the runs that record it: formats differ in what they record.
     """
     configs = {
-        path: {**({} if "format" in run.config else _FORMER), **run.config} for path, run in runs.items()
+        path: {**BEFORE, **({} if "format" in run.config else _FORMER), **run.config}
+        for path, run in runs.items()
     }
     first_with: dict[tuple[Setting, str], Path] = {}
     first_of: dict[tuple[Setting, str, int], Path] = {}

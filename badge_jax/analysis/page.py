@@ -18,8 +18,9 @@ from badge_jax.analysis.statistics import (
 from badge_jax.paper import BASELINE, SATURATED, SIGNIFICANT
 from badge_jax.runs.setting import Setting, setting_of
 
-# in titles and in the environment's list, or in the names of strategy and network
-_NOT_SHOWN = {*Setting._fields, "strategy", "seed", "environment", "strategy_options", "model_options"}
+# in titles and in the environment's list, or in the names of strategy, network and cold start
+_NOT_SHOWN = {*Setting._fields, "strategy", "seed", "environment"}
+_NOT_SHOWN |= {"strategy_options", "model_options", "cold_start_options"}
 
 
 def report_page(

@@ -13,7 +13,7 @@ from badge_jax.data import load_dataset
 from badge_jax.errors import InputError
 from badge_jax.runs import RunOptions, from_config, run
 from badge_jax.runs.directory import parse_config
-from badge_jax.runs.fields import code_checksum
+from badge_jax.runs.fields import BEFORE, code_checksum
 from badge_jax.runs.options import resolve, to_config
 
 
@@ -74,7 +74,8 @@ def defaults_of(path: Path) -> Run:
 def _check_unchanged(config: dict, options: RunOptions) -> None:
     """Warns of the user's files that have changed since, and refuses data that have: that is no repeat."""
     now = to_config(resolve(options))
-    for name in ("strategy_options", "model_options"):
+    config = {**BEFORE, **config}
+    for name in ("strategy_options", "model_options", "cold_start_options"):
         if json.dumps(now[name]) != json.dumps(config.get(name)):
             raise InputError(f"{name} are now {now[name]}, and were {config.get(name)} in the run to repeat")
     for what, code in now["code"].items():

@@ -45,6 +45,9 @@ class Select:
     """Logits [n, classes], in the same formats."""
     probabilities: Path | None = None
     """Probabilities [n, classes], in place of logits, in the same formats."""
+    representation: Path | None = None
+    """Features [n, d] that stay the same from batch to batch, such as self-supervised ones, for strategies that
+    need them; in the same formats."""
     labeled: Path | None = None
     """Rows that are labeled already, or to leave out: row numbers (.npy, text with one a line, or a CSV file of
     earlier picks), or a mask (.npy of bool)."""
@@ -83,12 +86,16 @@ class Select:
             probabilities=None
             if self.probabilities is None
             else open_matrix(self.probabilities, "--probabilities"),
+            representation=None
+            if self.representation is None
+            else open_matrix(self.representation, "--representation"),
             labeled=None if self.labeled is None else read_vector(self.labeled, "--labeled"),
         )
         task = make_task(options, inputs, is_explained=self.explain)
         ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
         out = file_to_write(self.out)
-        for path in (self.features, self.logits, self.probabilities, self.labeled, self.ids):
+        matrices = (self.features, self.logits, self.probabilities, self.representation)
+        for path in (*matrices, self.labeled, self.ids):
             if path is not None and path.resolve() == out:
                 raise InputError(f"--out is {path}, which is read as input; wanted another file")
         if self.dry_run:

@@ -41,7 +41,9 @@ class Sweep:
     max_labels: int | None = None
     """Queries end before more labels than this."""
     initial: int | None = None
-    """Random labels to start with."""
+    """Labels to start with."""
+    cold_start: str | None = None
+    """How the labels to start with are chosen: random, or kmeans or typiclust on the representation."""
     learning_rate: float | None = None
     """Adam's."""
     minibatch_size: int | None = None

@@ -11,8 +11,9 @@ from badge_jax.names import Found
 def load(found: Found) -> Arrays:
     """Calls the function and checks what it returns.
 
-    It may return a dict with ``inputs`` and ``labels`` (and ``test_inputs`` and ``test_labels``), as an .npz
-    file would hold them, or a tuple (inputs, labels) or (inputs, labels, test_inputs, test_labels).
+    It may return a dict with ``inputs`` and ``labels`` (and ``test_inputs``, ``test_labels`` and
+    ``representation``), as an .npz file would hold them, or a tuple (inputs, labels) or (inputs, labels,
+    test_inputs, test_labels).
 
     Args:
         found: the function and its options.

@@ -13,22 +13,23 @@ NAMES = {
     "labels": ("labels", "y", "y_train"),
     "test_inputs": ("test_inputs", "x_test", "X_test"),
     "test_labels": ("test_labels", "y_test"),
+    "representation": ("representation",),
 }
 
 
 def own_arrays(name: str, given: Mapping[str, Any]) -> Arrays:
-    """Checks the arrays ``inputs`` and ``labels``, and ``test_inputs`` and ``test_labels`` if they are there.
+    """Checks the arrays ``inputs`` and ``labels``, and the others of `NAMES` that are there.
 
-    `NAMES` lists the other names that the arrays may have. Inputs are numbers [N, ...], or uint8 images
+    `NAMES` lists the names that the arrays may have. Inputs are numbers [N, ...], or uint8 images
     [N, height, width] or [N, height, width, channels]. Labels [N] are integers or text; the classes are the
-    values that occur.
+    values that occur. The representation is numbers [N, d'], one row for each row of the inputs.
 
     Args:
         name: how messages call the data set.
         given: name -> array, or what NumPy makes one of.
 
     Returns:
-        The `Arrays`; inputs are float32, or uint8 for uint8 images.
+        The `Arrays`; inputs are float32, or uint8 for uint8 images. The representation is float32.
 
     Raises:
         InputError: if the arrays are not as described.
@@ -47,16 +48,25 @@ def own_arrays(name: str, given: Mapping[str, Any]) -> Arrays:
     for part in parts:
         _check_rows(name, arrays[f"{part}inputs"], arrays[f"{part}labels"])
     labels, classes = _number_classes(name, [arrays[f"{part}labels"] for part in parts])
+    representation = None
+    if "representation" in arrays:
+        representation = _as_representation(name, arrays["representation"], num_rows)
     if len(parts) == 1:
-        return Arrays(_as_inputs(name, inputs), labels, classes)
+        return Arrays(_as_inputs(name, inputs), labels, classes, representation=representation)
     test = arrays["test_inputs"]
     if test.shape[1:] != inputs.shape[1:] or test.dtype != inputs.dtype:
         raise InputError(
             f"--dataset {name} holds inputs {inputs.shape} {inputs.dtype} and test_inputs {test.shape} "
             f"{test.dtype}; wanted rows of one kind"
         )
+    test_labels = labels[num_rows:]
     return Arrays(
-        _as_inputs(name, inputs), labels[:num_rows], classes, _as_inputs(name, test), labels[num_rows:]
+        _as_inputs(name, inputs),
+        labels[:num_rows],
+        classes,
+        _as_inputs(name, test),
+        test_labels,
+        representation,
     )
 
 
@@ -90,9 +100,25 @@ def _as_inputs(name: str, inputs: np.ndarray) -> np.ndarray:
         inputs = inputs[..., None] if inputs.ndim == 3 else inputs
         if inputs.ndim == 4:
             return inputs
-    if inputs.dtype.kind not in "biuf":
-        raise InputError(f"--dataset {name} holds inputs of {inputs.dtype}; wanted numbers")
-    inputs = inputs.astype(np.float32)
-    if not np.isfinite(inputs).all():
-        raise InputError(f"--dataset {name} holds inputs that are not finite; wanted finite float32 numbers")
-    return inputs
+    return _as_numbers(name, "inputs", inputs)
+
+
+def _as_representation(name: str, representation: np.ndarray, num_rows: int) -> np.ndarray:
+    if representation.ndim != 2 or len(representation) != num_rows or representation.shape[1] == 0:
+        raise InputError(
+            f"--dataset {name} holds a representation {representation.shape}; wanted [{num_rows}, d], one row "
+            "for each row of the inputs"
+        )
+    return _as_numbers(name, "a representation", representation)
+
+
+def _as_numbers(name: str, what: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"--dataset {name} holds {what} of {array.dtype}; wanted numbers")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"--dataset {name} holds {what} with values that are not finite; wanted finite float32"
+        )
+    return array

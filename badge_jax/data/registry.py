@@ -151,6 +151,8 @@ class Dataset(NamedTuple):
         classes: names of the classes.
         missing_classes: names of the classes that the pool lacks.
         source_rows: [n] int64, the number that each row of the pool has in the source.
+        representation: [n, d'] float32, features of the pool that stay the same from round to round: those that
+            come with the data, else ``inputs`` if they are vectors, else None.
         channels: how a network is to see uint8 images; None for other inputs.
         crc32: checksum of the whole source, where it is the user's own and may change; None for others.
     """
@@ -162,6 +164,7 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
     missing_classes: tuple[str, ...]
     source_rows: np.ndarray
+    representation: np.ndarray | None = None
     channels: Channels | None = None
     crc32: int | None = None
 
@@ -253,6 +256,7 @@ def load_dataset(name: str, *, seed: int, encoding: str = "onehot", source: str 
         raise unknown_name("encoding", encoding, ENCODINGS)
     data = fetch(name, source)
     num_classes = len(data.classes)
+    representation = data.representation if isinstance(data, Arrays) else None
     if isinstance(data, Arrays) and data.test_inputs is not None and data.test_labels is not None:
         missing = np.setdiff1d(np.arange(num_classes), data.labels)
         pool, labels, test, test_labels = data.inputs, data.labels, data.test_inputs, data.test_labels
@@ -265,6 +269,9 @@ def load_dataset(name: str, *, seed: int, encoding: str = "onehot", source: str 
             pool, test = (encode(data, encoding, rows) for rows in (split.pool, split.test))
         else:
             pool, test = data.inputs[split.pool], data.inputs[split.test]
+            representation = None if representation is None else representation[split.pool]
+    if representation is None and pool.ndim == 2:
+        representation = pool
     if len(test_labels) == 0:
         raise InputError(f"dataset {name} has only {len(labels)} rows; wanted enough for a pool and a test set")
     missing_classes = tuple(data.classes[label] for label in missing)
@@ -272,7 +279,9 @@ def load_dataset(name: str, *, seed: int, encoding: str = "onehot", source: str 
     if channels is None and pool.dtype == np.uint8:
         channels = _measure_channels(pool)
     crc32 = _checksum(data) if resolve_source(name, source) in UNCACHED else None
-    return Dataset(pool, labels, test, test_labels, data.classes, missing_classes, rows, channels, crc32)
+    return Dataset(
+        pool, labels, test, test_labels, data.classes, missing_classes, rows, representation, channels, crc32
+    )
 
 
 def fetch(name: str, source: str | None = None) -> Table | Arrays:

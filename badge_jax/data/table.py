@@ -35,6 +35,7 @@ class Arrays(NamedTuple):
         classes: the names of the classes.
         test_inputs: [T, ...] like ``inputs``; None if there is no test set.
         test_labels: [T] int32; None if there is no test set.
+        representation: [N, d'] float32, features that come with the rows; None if there are none.
     """
 
     inputs: np.ndarray
@@ -42,6 +43,7 @@ class Arrays(NamedTuple):
     classes: tuple[str, ...]
     test_inputs: np.ndarray | None = None
     test_labels: np.ndarray | None = None
+    representation: np.ndarray | None = None
 
 
 def encode(table: Table, encoding: str, rows: np.ndarray) -> np.ndarray:

@@ -60,15 +60,31 @@ class FitLearner(Protocol):
 
 class Ask(Protocol):
     def __call__(
-        self, key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array
+        self,
+        key: jax.Array,
+        state: LearnerState,
+        variables: Variables,
+        inputs: jax.Array,
+        representation: jax.Array | None = None,
     ) -> tuple[jax.Array, LearnerState]:
         """Proposes the next rows to label. Nothing is labeled yet.
+
+        Args:
+            key: the run's key.
+            state: the learner's.
+            variables: of the network, as the last fit returned them.
+            inputs: [n, ...].
+            representation: [n, d'] float, features that stay the same from round to round. Only strategies that
+                need ``pool.representation`` read it.
 
         Returns:
             rows: [k] int32, neither labeled nor excluded, in order of preference; −1 for the surplus where
                 fewer than k are left. All are −1 where the network has diverged: an output that the strategy
-                reads is not finite, of a row that is not excluded.
+                reads is not finite, of a row that is not excluded. The same holds for the representation.
             state: of the next round.
+
+        Raises:
+            ValueError: if the strategy needs a representation and there is none, or one of another shape.
         """
         ...
 
@@ -102,6 +118,7 @@ class QueryLearner(Protocol):
         variables: Variables,
         inputs: jax.Array,
         labels: jax.Array,
+        representation: jax.Array | None = None,
     ) -> tuple[jax.Array, LearnerState]:
         """``ask``, then ``tell`` what ``labels`` [n] int32 says of the rows asked for: a simulation."""
         ...
@@ -139,8 +156,8 @@ def make_active_learner(
     Args:
         model: the network.
         optimizer: such as `make_optimizer` gives.
-        strategy: how to choose. It may need the logits, features and labels of the pool, and the head where the
-            model has one.
+        strategy: how to choose. It may need the logits, features and labels of the pool, the head where the
+            model has one, and a representation, which ``ask`` and ``query`` then want.
         batch_size: k, rows asked for at a time.
         options: minibatch size and when a fit ends.
 
@@ -169,7 +186,7 @@ def make_active_learner(
     unknown = [need for need in strategy.needs if need not in NEEDS]
     if unknown:
         raise ValueError(f"the strategy needs {unknown[0]!r}; wanted some of {', '.join(NEEDS)}")
-    lacking = [need for need in strategy.needs if need in ("representation", "samples")]
+    lacking = [need for need in strategy.needs if need == "samples"]
     lacking += ["head"] if "head" in strategy.needs and model.head is None else []
     if lacking:
         raise ValueError(f"the strategy needs pool.{lacking[0]}, which this model does not give")
@@ -192,8 +209,14 @@ def make_active_learner(
         return fit_labeled(_round_keys(key, state).fit, inputs, state.labels, state.indices, state.num_labeled)
 
     def ask(
-        key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array
+        key: jax.Array,
+        state: LearnerState,
+        variables: Variables,
+        inputs: jax.Array,
+        representation: jax.Array | None = None,
     ) -> tuple[jax.Array, LearnerState]:
+        is_read = "representation" in strategy.needs
+        representation = _checked(representation, state.labels.shape[0]) if is_read else None
         outputs = predict(variables, inputs)
         labeled = state.labels >= 0
         head = model.head(variables) if "head" in strategy.needs and model.head is not None else None
@@ -202,18 +225,35 @@ def make_active_learner(
             part if need in strategy.needs else None
             for need, part in (("logits", outputs.logits), ("features", outputs.features))
         )
-        pool = Pool(logits, features, state.labels, labeled, available, head)  # type: ignore[arg-type]
+        pool = Pool(logits, features, state.labels, labeled, available, head, representation)  # type: ignore[arg-type]
         rows, strategy_state = strategy.query(_round_keys(key, state).query, state.strategy, pool, batch_size)
-        rows = jnp.where(_are_finite((logits, features), state.excluded), rows, -1)
+        rows = jnp.where(_are_finite((logits, features, representation), state.excluded), rows, -1)
         return rows, state._replace(round=state.round + 1, strategy=strategy_state)
 
     def query(
-        key: jax.Array, state: LearnerState, variables: Variables, inputs: jax.Array, labels: jax.Array
+        key: jax.Array,
+        state: LearnerState,
+        variables: Variables,
+        inputs: jax.Array,
+        labels: jax.Array,
+        representation: jax.Array | None = None,
     ) -> tuple[jax.Array, LearnerState]:
-        rows, state = ask(key, state, variables, inputs)
+        rows, state = ask(key, state, variables, inputs, representation)
         return rows, tell(state, rows, labels[rows])  # a row −1 reads the last label, and is skipped
 
     return ActiveLearner(init, fit, ask, tell, query)
+
+
+def _checked(representation: jax.Array | None, n: int) -> jax.Array:
+    """The representation [n, d'] float32. Raises ValueError where there is none, or one of another shape."""
+    if representation is None:
+        raise ValueError(
+            f"the strategy needs pool.representation; wanted ask or query with representation [{n}, d]"
+        )
+    representation = jnp.asarray(representation)
+    if representation.ndim != 2 or representation.shape[0] != n:
+        raise ValueError(f"representation has shape {representation.shape}; wanted [{n}, d]")
+    return representation.astype(jnp.float32)
 
 
 def _are_finite(outputs: tuple[jax.Array | None, ...], excluded: jax.Array) -> jax.Array:

@@ -43,6 +43,7 @@ from badge_jax.runs.options import (
 )
 from badge_jax.runs.programs import Learner, make_learner
 
+_NO_ROUND = 2**32 - 1  # the number that takes a round's place in the key of a cold start
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 
 
@@ -51,12 +52,12 @@ def run(
 ) -> list[Line]:
     """Runs an experiment in a directory, or resumes it there.
 
-    Round 0 trains on random labels; each of ``options.rounds`` queries adds a round. Finished rounds are not
-    run again. A run killed at any moment ends, after the same call, with the numbers of an undisturbed one.
+    Round 0 trains on the initial labels; each of ``options.rounds`` queries adds a round. Finished rounds are
+    not run again. A run killed at any moment ends, after the same call, with the numbers of an undisturbed one.
 
-    Randomness: the split comes from ``default_rng([seed, 0])``, the initial labels from
-    ``default_rng([seed, 1])``, all else from ``jax.random.key(seed)`` and the number of the round. So
-    strategies of one seed share split, initial labels and initial weights.
+    Randomness: the split comes from ``default_rng([seed, 0])``, random initial labels from
+    ``default_rng([seed, 1])``, all else from ``jax.random.key(seed)`` and the number of the round, which is
+    2³² − 1 for another cold start. So strategies of one seed share split, initial labels and initial weights.
 
     Args:
         options: what to run.
@@ -154,7 +155,7 @@ def _prepare(options: RunOptions) -> _Experiment:
     filled, config = resolved.options, to_config(resolved)
     config["environment"] = environment()
     dataset = load_dataset(filled.dataset, seed=filled.seed, encoding=filled.encoding, source=filled.source)
-    check_pool(filled, len(dataset.labels))
+    check_pool(resolved, len(dataset.labels), dataset.representation is not None)
     config["missing_classes"] = list(dataset.missing_classes)
     if dataset.crc32 is not None:  # what is behind its name may change
         config["data_crc32"] = dataset.crc32
@@ -174,18 +175,16 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
         padded[: len(rows)] = rows
         return programs.tell(state, padded, dataset.labels[padded])  # a row −1 is skipped
 
-    # data that are mapped into memory are shared by all processes
-    inputs, *test = (
-        jax.device_put(array, may_alias=True)
-        for array in (dataset.inputs, dataset.test_inputs, dataset.test_labels)
-    )
+    inputs, *test = _on_device((dataset.inputs, dataset.test_inputs, dataset.test_labels))
+    fixed = None if learner.representation is None else dataset.representation
+    representation = inputs if fixed is dataset.inputs else _on_device(fixed)
     state, key = tell(state, labeled), jax.random.key(options.seed)
     variables = None
     for number in range(len(finished), options.rounds + 1):
         if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = programs.fit(key, state, inputs).variables
-            (rows, state), query_seconds = _timed(programs.ask, key, state, variables, inputs)
+            (rows, state), query_seconds = _timed(programs.ask, key, state, variables, inputs, representation)
             diversity = np.empty(0)
             if options.diagnostics:
                 embedding = learner.embed(variables, inputs, rows)
@@ -195,7 +194,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
                 last.indices.min() < 0 and not learner.evaluate(variables, inputs, dataset.labels).is_finite
             ):
                 raise _diverged(number - 1, options)
-            _check_batch(last.indices, state, options)
+            _check_batch(last.indices, np.asarray(state.labels), f"strategy {options.strategy}")
             write_queried(out, last)
             state = tell(state, last.indices)
         fit, fit_seconds = _timed(programs.fit, key, state, inputs)
@@ -229,10 +228,14 @@ def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
     )
 
 
-def _check_batch(batch: np.ndarray, state: LearnerState, options: RunOptions) -> None:
+def _on_device(arrays: Any) -> Any:
+    """A pytree of arrays on the device. Data that are mapped into memory are shared by all processes."""
+    return jax.device_put(arrays, may_alias=True)
+
+
+def _check_batch(batch: np.ndarray, labels: np.ndarray, chooser: str) -> None:
     """Raises InputError for rows that come twice, are labeled already, or lie beyond the pool: a strategy's
     mistake that is believed once is in the results for good."""
-    labels = np.asarray(state.labels)
     if (num_missing := int((batch < 0).sum())) > 0:
         problem = f"{len(batch) - num_missing} of {len(batch)} rows"
     elif batch.max() >= len(labels):
@@ -243,15 +246,23 @@ def _check_batch(batch: np.ndarray, state: LearnerState, options: RunOptions) ->
         problem = f"{int(is_labeled.sum())} rows that are labeled already"
     else:
         return
-    raise InputError(f"strategy {options.strategy} chose {problem}; wanted distinct available rows")
+    raise InputError(f"{chooser} chose {problem}; wanted distinct available rows")
 
 
 def _first_batch(experiment: _Experiment) -> Queried:
     """The initial labels, and the state that the strategy starts with."""
-    options, n = experiment.options, len(experiment.dataset.labels)
-    indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
-    state = experiment.learner.start().strategy
-    return Queried(0, indices.astype(np.int32), 0.0, _leaves(state), np.empty(0))
+    (_, _, dataset, learner), options = experiment, experiment.options
+    n, seconds = len(dataset.labels), 0.0
+    if learner.cold_start is None:
+        indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
+    else:
+        key = jax.random.fold_in(jax.random.key(options.seed), _NO_ROUND)
+        representation = _on_device(dataset.representation)
+        program = learner.cold_start.lower(key, representation).compile()
+        rows, seconds = _timed(program, key, representation)
+        indices = np.asarray(rows)
+        _check_batch(indices, np.full(n, -1), f"cold start {options.cold_start}")
+    return Queried(0, indices.astype(np.int32), seconds, _leaves(learner.start().strategy), np.empty(0))
 
 
 def _read_back(

@@ -25,6 +25,7 @@ import numpy as np
 from badge_jax.errors import DirectoryInUse, InputError
 from badge_jax.files import write_whole
 from badge_jax.runs.fields import (
+    BEFORE,
     REMEDY,
     check_config_fields,
     check_lines,
@@ -45,7 +46,7 @@ class Queried(NamedTuple):
     Attributes:
         round: the round that the batch is for; 0 for the initial labels.
         indices: [k] int32, rows of the pool.
-        query_seconds: how long it took; 0 for the initial labels.
+        query_seconds: how long it took; 0 for random initial labels.
         strategy: leaves of the strategy's state.
         diversity: [2] float64, log det and mean norm of its gradient embeddings; empty where not asked for.
     """
@@ -99,6 +100,7 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
             f"--out {directory} holds a run of badge_jax 0.1, which this version can report and not extend; "
             "give another folder"
         )
+    known = {**BEFORE, **known}
     for name in {**config, **known}:
         if name not in MAY_DIFFER and json.dumps(config.get(name)) != json.dumps(known.get(name)):  # NaN is NaN
             raise InputError(

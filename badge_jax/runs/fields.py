@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from badge_jax import paper
 from badge_jax.errors import InputError
 
 FORMAT = 3  # of config.json, rounds.jsonl and state.npz; files of 0.1 have none
@@ -46,8 +47,11 @@ _MEASURED = _Field((*_NUMBER, _NONE))
 _NEEDED_OPTIONS = {"dataset": _TEXT, "model": _TEXT, "strategy": _TEXT, "batch_size": _COUNT, "seed": _WHOLE}
 _OTHER_OPTIONS = {
     "format": _COUNT, "initial": _COUNT, "rounds": _WHOLE, "strategy_options": _TABLE, "model_options": _TABLE,
-    "code": _TABLE, "environment": _TABLE, "missing_classes": _LIST,
+    "code": _TABLE, "environment": _TABLE, "missing_classes": _LIST, "cold_start": _TEXT,
+    "cold_start_options": _TABLE,
 }  # fmt: skip
+# of runs made before these were recorded
+BEFORE: dict[str, Any] = {"cold_start": paper.COLD_START, "cold_start_options": {}}
 _NEEDED_RESULTS = {"round": _WHOLE, "num_labeled": _COUNT, "test_accuracy": _SHARE}
 _TO_RESUME = {"fit_seconds": _SECONDS, "query_seconds": _SECONDS, "indices": _LIST}
 _OTHER_RESULTS = {

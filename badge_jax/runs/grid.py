@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from badge_jax.data import dataset_info, load_dataset, resolve_source
 from badge_jax.errors import InputError
@@ -18,6 +18,13 @@ _SINGLE = tuple(
     field.name for field in fields(RunOptions) if field.name not in (*_VARIED, "rounds", "rounds_at_start")
 )
 _KEYS = (*_VARIED, "seeds", "rounds", "max_labels", *_SINGLE)
+
+
+class _Pool(NamedTuple):
+    """The rows of a pool, and whether it has a representation."""
+
+    num_rows: int
+    has_representation: bool
 
 
 def read_grids(path: Path) -> list[dict[str, Any]]:
@@ -79,8 +86,8 @@ def make_runs(grids: Iterable[Mapping[str, Any]]) -> list[RunOptions]:
         >>> [(run.strategy, run.seed, run.rounds) for run in make_runs([{**grid, "max_labels": 400}])]
         [('badge', 0, 3), ('random', 0, 3), ('badge', 1, 3), ('random', 1, 3)]
     """
-    sizes: dict[tuple, int] = {}
-    runs = [options for grid in grids for options in _runs_of(dict(grid), sizes)]
+    pools: dict[tuple, _Pool] = {}
+    runs = [options for grid in grids for options in _runs_of(dict(grid), pools)]
     return sorted(dict.fromkeys(runs), key=lambda options: options.seed)
 
 
@@ -104,8 +111,8 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _runs_of(grid: dict[str, Any], sizes: dict[tuple, int]) -> list[RunOptions]:
-    """The runs of one grid. ``sizes`` remembers the pools that had to be loaded."""
+def _runs_of(grid: dict[str, Any], pools: dict[tuple, _Pool]) -> list[RunOptions]:
+    """The runs of one grid. ``pools`` remembers those that had to be loaded."""
     if "seed" in grid and "seeds" in grid:
         raise InputError("both seed and seeds are given; wanted seeds")
     seeds = grid.pop("seeds", grid.pop("seed", 0))
@@ -128,11 +135,11 @@ def _runs_of(grid: dict[str, Any], sizes: dict[tuple, int]) -> list[RunOptions]:
                 raise InputError(f"{key} is {varied[key]!r}; wanted text")
         rounds = grid.get("rounds")
         options = resolve(RunOptions(**varied, rounds=0 if rounds is None else rounds, **shared)).options
-        num_pool = _num_pool(options, sizes)
-        rounds = _num_rounds(options, num_pool, rounds, grid.get("max_labels"))
-        options = resolve(replace(options, rounds=rounds, rounds_at_start=None)).options
-        check_pool(options, num_pool)
-        runs.append(options)
+        pool = _pool_of(options, pools)
+        rounds = _num_rounds(options, pool.num_rows, rounds, grid.get("max_labels"))
+        resolved = resolve(replace(options, rounds=rounds, rounds_at_start=None))
+        check_pool(resolved, *pool)
+        runs.append(resolved.options)
     return runs
 
 
@@ -152,16 +159,17 @@ def _num_rounds(options: RunOptions, num_pool: int, rounds: int | None, max_labe
     return room if rounds is None else min(rounds, room)
 
 
-def _num_pool(options: RunOptions, sizes: dict[tuple, int]) -> int:
-    """Rows of the pool; a data set whose size is not known in advance is loaded, once."""
-    source = resolve_source(options.dataset, options.source)
-    known = dataset_info(options.dataset).num_pool(source)
-    if known is not None:
-        return known
+def _pool_of(options: RunOptions, pools: dict[tuple, _Pool]) -> _Pool:
+    """What is known of the pool; a data set whose size is not known in advance is loaded, once."""
+    source, info = resolve_source(options.dataset, options.source), dataset_info(options.dataset)
+    num_rows = info.num_pool(source)
+    if num_rows is not None:
+        return _Pool(num_rows, has_representation=len(info.shape) <= 1)  # images have none
     key = (options.dataset, source)
-    if key not in sizes:
-        sizes[key] = len(load_dataset(options.dataset, seed=0, encoding=options.encoding, source=source).labels)
-    return sizes[key]
+    if key not in pools:
+        data = load_dataset(options.dataset, seed=0, encoding=options.encoding, source=source)
+        pools[key] = _Pool(len(data.labels), data.representation is not None)
+    return pools[key]
 
 
 def _listed(value: Any) -> Sequence[Any]:

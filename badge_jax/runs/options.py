@@ -17,7 +17,7 @@ from badge_jax.data.table import ENCODINGS
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.models import MODELS, PRECISIONS
 from badge_jax.names import Found
-from badge_jax.runs.fields import FORMAT, RESUMABLE
+from badge_jax.runs.fields import BEFORE, FORMAT, RESUMABLE
 from badge_jax.strategies import STRATEGIES, Strategy
 
 _IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -44,7 +44,10 @@ class RunOptions:
     seed: int = 0
     """Seed of the split, the initial labels, the weights and the queries."""
     initial: int = paper.NUM_INITIAL
-    """Random labels to start with."""
+    """Labels to start with."""
+    cold_start: str = paper.COLD_START
+    """How the labels to start with are chosen: random, or kmeans or typiclust on the data set's representation
+    (the inputs if they are vectors, or what comes with your data), or a maker of yours, module:maker."""
     learning_rate: float | None = None
     """Adam's; None takes the paper's for the data set."""
     minibatch_size: int | None = None
@@ -76,16 +79,33 @@ class Resolved(NamedTuple):
         info: of the data set.
         strategy: the maker and its options.
         model: the maker and its options.
+        cold_start: the maker and its options, of the strategy that chooses the first labels.
     """
 
     options: RunOptions
     info: DatasetInfo
     strategy: Found
     model: Found
+    cold_start: Found
 
     def make_strategy(self) -> Strategy:
         """The strategy. Raises InputError where the maker refuses its options."""
         return names.make("strategy", self.strategy, Strategy)
+
+    def make_cold_start(self) -> Strategy:
+        """The strategy that chooses the first labels.
+
+        Raises:
+            InputError: where the maker refuses its options, and for one that needs a network.
+        """
+        strategy = names.make("cold start", self.cold_start, Strategy)
+        unmet = [need for need in strategy.needs if need not in ("labels", "representation")]
+        if unmet:
+            raise InputError(
+                f"--cold-start {self.cold_start.text} needs pool.{unmet[0]}, and before the first labels there "
+                "is no network; wanted random, or a strategy that reads the representation alone"
+            )
+        return strategy
 
 
 def resolve(options: RunOptions) -> Resolved:
@@ -103,6 +123,8 @@ def resolve(options: RunOptions) -> Resolved:
         "model", options.model, MODELS, num_given=1, reserved=("dtype",), defaults={"hidden": recipe.hidden}
     )
     strategy = names.find("strategy", options.strategy, STRATEGIES)
+    on_representation = {"embedding": "representation"}
+    cold_start = names.find("cold start", options.cold_start, STRATEGIES, defaults=on_representation)
     if options.encoding not in ENCODINGS:
         raise unknown_name("encoding", options.encoding, ENCODINGS)
     if options.precision not in PRECISIONS:
@@ -113,6 +135,7 @@ def resolve(options: RunOptions) -> Resolved:
             "dataset": info.text or options.dataset,
             "strategy": strategy.text,
             "model": model.text,
+            "cold_start": cold_start.text,
             "learning_rate": recipe.learning_rate if options.learning_rate is None else options.learning_rate,
             "minibatch_size": recipe.minibatch_size
             if options.minibatch_size is None
@@ -121,7 +144,8 @@ def resolve(options: RunOptions) -> Resolved:
         }
     )
     _check_numbers(filled)
-    resolved = Resolved(filled, info, strategy, model)
+    resolved = Resolved(filled, info, strategy, model, cold_start)
+    resolved.make_cold_start()
     if _has_state(resolved.make_strategy()):
         return resolved._replace(options=replace(filled, rounds_at_start=rounds_at_start(filled)))
     return resolved._replace(options=replace(filled, rounds_at_start=None))
@@ -134,12 +158,12 @@ def _has_state(strategy: Strategy) -> bool:
 
 def to_config(resolved: Resolved) -> dict[str, Any]:
     """Everything that decides a result, as config.json holds it, but for the checksum of the data."""
-    code = {"dataset": resolved.info.code, "model": resolved.model.source, "strategy": resolved.strategy.source}
+    found = {"model": resolved.model, "strategy": resolved.strategy, "cold_start": resolved.cold_start}
+    code = {"dataset": resolved.info.code, **{what: thing.source for what, thing in found.items()}}
     return {
         "format": FORMAT,
         **vars(resolved.options),
-        "strategy_options": _plain(resolved.strategy.options),
-        "model_options": _plain(resolved.model.options),
+        **{f"{what}_options": _plain(thing.options) for what, thing in found.items()},
         "code": {what: source._asdict() for what, source in code.items() if source is not None},
     }
 
@@ -167,6 +191,7 @@ def from_config(config: Mapping[str, Any], path: Path) -> RunOptions:
         raise InputError(
             f"{path} is of {found}; this version can report such a run, and neither extend nor repeat it"
         )
+    config = {**BEFORE, **config}
     options: dict[str, Any] = {field.name: config.get(field.name) for field in fields(RunOptions)}
     for field in fields(RunOptions):
         if field.name not in config or not _fits(options[field.name], field.type):
@@ -180,14 +205,27 @@ def rounds_at_start(options: RunOptions) -> int:
     return options.rounds if options.rounds_at_start is None else options.rounds_at_start
 
 
-def check_pool(options: RunOptions, num_pool: int) -> None:
-    """Raises InputError where a run wants more labels than the pool has rows."""
+def check_pool(resolved: Resolved, num_pool: int, has_representation: bool) -> None:
+    """Raises InputError where a run wants more labels than the pool has rows, or a representation that it
+    lacks."""
+    options = resolved.options
     num_labels = options.initial + options.rounds * options.batch_size
     if num_labels > num_pool:
         raise InputError(
             f"--initial {options.initial} and --rounds {options.rounds} of --batch-size {options.batch_size} "
             f"need {num_labels} labels; the pool of {options.dataset} has {num_pool}"
         )
+    if has_representation:
+        return
+    for flag, strategy in (
+        (f"--strategy {options.strategy}", resolved.make_strategy()),
+        (f"--cold-start {options.cold_start}", resolved.make_cold_start()),
+    ):
+        if "representation" in strategy.needs:
+            raise InputError(
+                f"{flag} needs a representation, and {options.dataset} has none; wanted inputs [n, d], or an "
+                "array representation [n, d] beside them, in an .npz file or from a function of yours"
+            )
 
 
 def _check_types(options: RunOptions) -> None:

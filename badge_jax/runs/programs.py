@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled, Wrapped
 
-from badge_jax import names
+from badge_jax import names, paper
 from badge_jax.data import Dataset
 from badge_jax.data.registry import Channels
 from badge_jax.embeddings import gradient_embedding
@@ -23,6 +23,7 @@ from badge_jax.errors import InputError
 from badge_jax.learner import LearnerState, make_active_learner
 from badge_jax.learner.active import InitLearner
 from badge_jax.models import PRECISIONS, Model, standardized
+from badge_jax.pool import Pool
 from badge_jax.rows import Rows
 from badge_jax.runs.options import Resolved, rounds_at_start
 from badge_jax.training import FitOptions, make_evaluate, make_optimizer, make_predict
@@ -56,8 +57,11 @@ class Learner:
         tell: as in `ActiveLearner`.
         evaluate: see `make_evaluate`.
         embed: ``(variables, inputs [n, ...], batch [k] int32) -> Rows``, the batch's gradient embeddings.
+        cold_start: ``(key, representation [n, d'] or None) -> rows [initial] int32``, the first to label; None
+            for random ones.
         inputs: shape and dtype of the pool.
         test_inputs: shape and dtype of the test set.
+        representation: shape and dtype of what ``ask`` is given; None where the strategy does not need it.
         max_labels: room for labeled rows; no fewer than the run labels.
     """
 
@@ -68,8 +72,10 @@ class Learner:
     tell: Wrapped
     evaluate: Wrapped
     embed: Callable[..., Rows]
+    cold_start: Wrapped | None
     inputs: jax.ShapeDtypeStruct
     test_inputs: jax.ShapeDtypeStruct
+    representation: jax.ShapeDtypeStruct | None
     max_labels: int
 
     def start(self) -> LearnerState:
@@ -85,7 +91,7 @@ class Learner:
         fit = self.fit.trace(key, state, self.inputs)
         variables = fit.out_info.variables
         traced = [
-            self.ask.trace(key, state, variables, self.inputs),
+            self.ask.trace(key, state, variables, self.inputs, self.representation),
             fit,
             self.tell.trace(state, told, told),
             self.evaluate.trace(variables, self.test_inputs, labels),
@@ -109,8 +115,9 @@ def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset
     """
     kind = _Kind(
         config=json.dumps({**config, "seed": None, "missing_classes": None}),
-        makers=(resolved.strategy.make, resolved.model.make),
+        makers=(resolved.strategy.make, resolved.model.make, resolved.cold_start.make),
         inputs=_shape_of(dataset.inputs),
+        representation=None if dataset.representation is None else _shape_of(dataset.representation),
         test_inputs=_shape_of(dataset.test_inputs),
         num_classes=len(dataset.classes),
         channels=dataset.channels,
@@ -153,8 +160,9 @@ class _Kind:
     """What decides a learner: the configuration but for the seed, the makers, and the shapes of the data."""
 
     config: str
-    makers: tuple[Callable, Callable]
+    makers: tuple[Callable, ...]
     inputs: jax.ShapeDtypeStruct
+    representation: jax.ShapeDtypeStruct | None
     test_inputs: jax.ShapeDtypeStruct
     num_classes: int
     channels: Channels | None
@@ -169,31 +177,70 @@ def _make_learner(kind: _Kind) -> Learner:
     max_labels = min(kind.inputs.shape[0], 1 << (most - 1).bit_length())
     where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
+        strategy = kind.resolved.make_strategy()
+        representation = kind.representation if "representation" in strategy.needs else None
         learner = make_active_learner(
             model,
             make_optimizer(options.learning_rate, clip=options.clip),  # type: ignore[arg-type]  # resolved
-            kind.resolved.make_strategy(),
+            strategy,
             options.batch_size,
             FitOptions(options.minibatch_size, options.target_accuracy, options.max_epochs),  # type: ignore[arg-type]
         )
         fit, ask, tell = jax.jit(learner.fit), jax.jit(learner.ask), jax.jit(learner.tell)
 
-        def ask_once(key: jax.Array, inputs: jax.Array) -> tuple[jax.Array, Any, Any]:
+        def ask_once(
+            key: jax.Array, inputs: jax.Array, representation: jax.Array | None
+        ) -> tuple[jax.Array, Any, Any]:
             state = learner.init(len(inputs), num_rounds, max_labels)
-            rows, after = ask(key, state, model.init(key, inputs[:1]), inputs)
+            rows, after = ask(key, state, model.init(key, inputs[:1]), inputs, representation)
             return rows, state.strategy, after.strategy
 
-        rows, before, after = jax.eval_shape(ask_once, jax.random.key(0), kind.inputs)
+        rows, before, after = jax.eval_shape(ask_once, jax.random.key(0), kind.inputs, representation)
     except Exception as error:
         raise InputError(f"{where}: {names.problem_of(error, kind.resolved.strategy.source)}") from error
-    if rows.shape != (options.batch_size,) or rows.dtype != jnp.int32:
-        raise InputError(f"{where} gives {rows.dtype}{list(rows.shape)}; wanted int32[{options.batch_size}]")
+    _check_answer(where, rows, options.batch_size)
     if str(before) != str(after):
         raise InputError(f"{where}: its state changes shape from {before} to {after}; wanted one shape")
-    evaluate, embed = jax.jit(make_evaluate(model)), jax.jit(_make_embed(model))
     return Learner(
-        learner.init, num_rounds, fit, ask, tell, evaluate, embed, kind.inputs, kind.test_inputs, max_labels
+        init=learner.init,
+        num_rounds=num_rounds,
+        fit=fit,
+        ask=ask,
+        tell=tell,
+        evaluate=jax.jit(make_evaluate(model)),
+        embed=jax.jit(_make_embed(model)),
+        cold_start=None if options.cold_start == paper.COLD_START else _make_cold_start(kind),
+        inputs=kind.inputs,
+        test_inputs=kind.test_inputs,
+        representation=representation,
+        max_labels=max_labels,
     )
+
+
+def _make_cold_start(kind: _Kind) -> Wrapped:
+    """See `Learner`. Raises InputError where the strategy cannot choose so many rows."""
+    options, n = kind.resolved.options, kind.inputs.shape[0]
+    strategy = kind.resolved.make_cold_start()
+    where = f"--cold-start {options.cold_start} with --initial {options.initial}"
+
+    def choose(key: jax.Array, representation: jax.Array | None) -> jax.Array:
+        available, outputs = jnp.ones(n, bool), (None, None)
+        pool = Pool(*outputs, jnp.full(n, -1, jnp.int32), ~available, available, None, representation)  # type: ignore[arg-type]
+        return strategy.query(key, strategy.init(n, 1), pool, options.initial)[0]
+
+    chosen = jax.jit(choose)
+    try:
+        rows = jax.eval_shape(chosen, jax.random.key(0), kind.representation)
+    except Exception as error:
+        raise InputError(f"{where}: {names.problem_of(error, kind.resolved.cold_start.source)}") from error
+    _check_answer(where, rows, options.initial)
+    return chosen
+
+
+def _check_answer(where: str, rows: jax.ShapeDtypeStruct, k: int) -> None:
+    """Raises InputError unless a strategy's answer is [k] int32."""
+    if rows.shape != (k,) or rows.dtype != jnp.int32:
+        raise InputError(f"{where} gives {rows.dtype}{list(rows.shape)}; wanted int32[{k}]")
 
 
 def _make_model(kind: _Kind) -> Model:

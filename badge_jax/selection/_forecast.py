@@ -46,15 +46,14 @@ def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
         >>> expected.num_passes, expected.read  # 5·(4 + 3) numbers of 4 bytes, held in memory after one pass
         (2, 140)
     """
-    needed = [matrix for matrix in (task.features, task.outputs) if matrix is not None]
+    needed = task.needed
     n, num_distances, num_passes = len(task.available), 0, 1 if needed else 0
     if isinstance(task.strategy.plan, Spread):
         width, sampler = sum(matrix.shape[1] for matrix in needed), task.strategy.plan.sampler
         num_centers = len(task.labeled) if task.strategy.plan.centers else 0
         _, num_passes, num_distances = sampler.cost(task.k, n, width, num_centers)
     # an array that can only be read whole is not read for a forecast: its shape is all that matters
-    features, outputs = (m and (blank(m) if m.why_whole else m) for m in (task.features, task.outputs))
-    task = task._replace(features=features, outputs=outputs)
+    task = task.with_each(lambda matrix: blank(matrix) if matrix.why_whole else matrix)
     seconds = None if needed else 0.0
     if embedding_of(task) is not None:
         a_pass, a_distance = time_of_a_pass(streamed_rows(task, (np.float32(1), np.float32(1))))

@@ -38,6 +38,7 @@ def select(
     features: Any = None,
     logits: Any = None,
     probabilities: Any = None,
+    representation: Any = None,
     strategy: str | Strategy = "badge",
     labeled: Any = None,
     seed: int = 0,
@@ -54,6 +55,7 @@ def select(
         features: [n, d], the input of the output layer.
         logits: [n, c].
         probabilities: [n, c], in place of logits.
+        representation: [n, d'], features that stay the same from batch to batch, for strategies that need them.
         strategy: what `badge-jax strategies` lists, with options in parentheses, such as "badge(first=norm)",
             or a `Strategy`. It must not remember earlier batches.
         labeled: rows that are labeled already or excluded: row numbers, or a mask [n] bool. Strategies such as
@@ -76,6 +78,7 @@ def select(
         [1, 2]
     """
     given = {"features": features, "logits": logits, "probabilities": probabilities}
+    given["representation"] = representation
     matrices = {name: matrix_of(array, name) for name, array in given.items() if array is not None}
     options = SelectOptions(_as_int(k), strategy, _as_int(seed), _as_int(memory_budget))
     rows = None if labeled is None else _as_rows(labeled)
@@ -106,8 +109,7 @@ def run_task(task: Task, watch: Watch = lambda *_: None, *, is_explained: bool =
         >>> sorted(run_task(task).indices.tolist())
         [1, 2]
     """
-    features, outputs = (m and _made_ready(m, task.is_streamed) for m in (task.features, task.outputs))
-    task = task._replace(features=features, outputs=outputs)
+    task = task.with_each(lambda matrix: _made_ready(matrix, task.is_streamed))
     look = survey(task, watch)
     chosen = choose(task, look, watch)
     remarks = list(look.remarks)

@@ -9,7 +9,7 @@ import numpy as np
 from badge_jax import names
 from badge_jax.errors import InputError
 from badge_jax.samplers.streamed import Watch
-from badge_jax.selection.survey import Survey, pool_of
+from badge_jax.selection.survey import Survey, part_of, pool_of
 from badge_jax.selection.task import Task
 from badge_jax.strategies import Spread
 from badge_jax.strategies.base import highest
@@ -58,9 +58,7 @@ def choose(task: Task, survey: Survey, watch: Watch) -> Chosen:
 def _query(task: Task, key: jax.Array) -> np.ndarray:
     """The picks of a strategy without a plan, from the whole pool in memory: [k] int64."""
     n = len(task.available)
-    outputs, features = (m and jnp.asarray(m.read(0, n)) for m in (task.outputs, task.features))
-    available = jnp.asarray(task.available)
-    pool = pool_of(outputs, features, ~available, available, task.has_probabilities)
+    pool = pool_of(jax.tree.map(jnp.asarray, part_of(task, slice(0, n))), task.has_probabilities)
     try:
         picks, _ = task.strategy.query(key, task.strategy.init(n, 1), pool, task.k)
     except Exception as error:

@@ -44,6 +44,24 @@ class Survey(NamedTuple):
     scale: float
 
 
+class Part(NamedTuple):
+    """Some rows of the pool as they are stored; None for what is not read.
+
+    Attributes:
+        outputs: [m, c] float, logits or probabilities.
+        features: [m, d] float.
+        representation: [m, d'] float.
+        labeled: [m] bool.
+        available: [m] bool, rows that may be chosen; in a selection, the others are labeled.
+    """
+
+    outputs: Any
+    features: Any
+    representation: Any
+    labeled: Any
+    available: Any
+
+
 class _Look(NamedTuple):
     """The results for the rows of one tile, or of the whole pool; a field that does not apply is None.
 
@@ -51,6 +69,7 @@ class _Look(NamedTuple):
         are_outputs_finite: [tile] bool.
         is_distribution: [tile] bool, whether the outputs are probabilities that sum to 1.
         are_features_finite: [tile] bool.
+        is_representation_finite: [tile] bool.
         score: [tile] float32, of a `Ranked` plan.
         left: [tile] float32, greatest absolute entry of the left factor.
         right: [tile] float32, greatest absolute entry of the right factor.
@@ -59,6 +78,7 @@ class _Look(NamedTuple):
     are_outputs_finite: Any
     is_distribution: Any
     are_features_finite: Any
+    is_representation_finite: Any
     score: Any
     left: Any
     right: Any
@@ -117,19 +137,14 @@ def streamed_rows(task: Task, scales: tuple[np.float32, ...]) -> StreamedRows:
     embed = embedding_of(task)
     assert embed is not None
 
-    def rows_of(outputs: np.ndarray | None, features: np.ndarray | None, index: slice | np.ndarray) -> Rows:
-        return _scaled(embed, outputs, features, *_masks(task, index), scales, task.has_probabilities)
+    def rows_at(index: slice | np.ndarray) -> Rows:
+        return _scaled(embed, part_of(task, index), scales, task.has_probabilities)
 
     def read(start: int, stop: int) -> Rows:
-        outputs, features = (m and m.read(start, stop) for m in (task.outputs, task.features))
-        return rows_of(outputs, features, slice(start, stop))
-
-    def take(indices: np.ndarray) -> Rows:
-        outputs, features = (m and m.take(indices) for m in (task.outputs, task.features))
-        return rows_of(outputs, features, indices)
+        return rows_at(slice(start, stop))
 
     shape = jax.eval_shape(lambda: read(0, 1))
-    return StreamedRows(len(task.available), shape.left.shape[1], shape.right.shape[1], read, take)
+    return StreamedRows(len(task.available), shape.left.shape[1], shape.right.shape[1], read, rows_at)
 
 
 def as_logits(outputs: jax.Array | np.ndarray, has_probabilities: bool) -> jax.Array:
@@ -138,44 +153,50 @@ def as_logits(outputs: jax.Array | np.ndarray, has_probabilities: bool) -> jax.A
     return jnp.log(values) if has_probabilities else values
 
 
-def pool_of(
-    outputs: Any,
-    features: Any,
-    labeled: jax.Array,
-    available: jax.Array,
-    has_probabilities: bool,
-) -> Pool:
-    """Some rows of the pool as a strategy sees them; no label is known.
+def part_of(task: Task, index: slice | np.ndarray) -> Part:
+    """The rows of a slice, or at indices [m] in that order, read now."""
+
+    def rows_of(matrix: Matrix) -> np.ndarray:
+        return matrix.read(index.start, index.stop) if isinstance(index, slice) else matrix.take(index)
+
+    available = task.available[index]
+    outputs, features, representation = (
+        m and rows_of(m) for m in (task.outputs, task.features, task.representation)
+    )
+    return Part(outputs, features, representation, ~available, available)
+
+
+def pool_of(part: Part, has_probabilities: bool) -> Pool:
+    """Some rows of the pool as a strategy sees them, float32; no label is known.
 
     Args:
-        outputs: [m, c] float, logits or probabilities, or None.
-        features: [m, d] float, or None.
-        labeled: [m] bool.
-        available: [m] bool, rows that may be chosen.
+        part: `Part` of m rows.
         has_probabilities: whether the outputs are probabilities.
 
     Returns:
-        `Pool` of m rows, float32.
+        `Pool` of m rows.
     """
-    logits: Any = None if outputs is None else as_logits(outputs, has_probabilities)
-    features = None if features is None else features.astype(jnp.float32)
-    return Pool(logits, features, jnp.full(available.shape, -1, jnp.int32), labeled, available)
+    logits: Any = None if part.outputs is None else as_logits(part.outputs, has_probabilities)
+    features: Any
+    features, representation = (
+        None if rows is None else rows.astype(jnp.float32) for rows in (part.features, part.representation)
+    )
+    unknown = jnp.full(part.available.shape, -1, jnp.int32)
+    return Pool(logits, features, unknown, part.labeled, part.available, None, representation)
 
 
 def _look_at_all(task: Task, watch: Watch) -> _Look:
     """`_Look` of the whole pool, as NumPy arrays [n], tile by tile."""
     n = len(task.available)
-    needed = [matrix for matrix in (task.outputs, task.features) if matrix is not None]
-    found = _Look(None, None, None, None, None, None)
-    if not needed:
+    found = _Look(None, None, None, None, None, None, None)
+    if not task.needed:
         return found
-    tile = tile_size(n, sum(matrix.shape[1] for matrix in needed))
+    tile = tile_size(n, sum(matrix.shape[1] for matrix in task.needed))
     for start in tiles(n, tile):
         stop = start + tile
         watch("checking", stop, n)
         part = _look(
-            *(m and m.read(start, stop) for m in (task.outputs, task.features)),
-            *_masks(task, slice(start, stop)),
+            part_of(task, slice(start, stop)),
             score=task.strategy.plan if isinstance(task.strategy.plan, Ranked) else None,
             embed=embedding_of(task),
             has_probabilities=task.has_probabilities,
@@ -188,52 +209,34 @@ def _look_at_all(task: Task, watch: Watch) -> _Look:
 
 
 @partial(jax.jit, static_argnames=("score", "embed", "has_probabilities"))
-def _look(
-    outputs: jax.Array | None,
-    features: jax.Array | None,
-    labeled: jax.Array,
-    available: jax.Array,
-    *,
-    score: Ranked | None,
-    embed: Embed | None,
-    has_probabilities: bool,
-) -> _Look:
+def _look(part: Part, *, score: Ranked | None, embed: Embed | None, has_probabilities: bool) -> _Look:
     """`_Look` of one tile."""
-    pool = pool_of(outputs, features, labeled, available, has_probabilities)
+    pool = pool_of(part, has_probabilities)
     rows = None if embed is None else embed(pool)
     is_distribution = None
-    if outputs is not None:
-        values = outputs.astype(jnp.float32)
+    if part.outputs is not None:
+        values = part.outputs.astype(jnp.float32)
         is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE)
     return _Look(
-        None if outputs is None else jnp.all(jnp.isfinite(outputs), axis=1),
+        _are_finite(part.outputs),
         is_distribution,
-        None if features is None else jnp.all(jnp.isfinite(features), axis=1),
+        _are_finite(part.features),
+        _are_finite(part.representation),
         None if score is None else scores_of(score, pool),
         None if rows is None else jnp.max(jnp.abs(rows.left), axis=1),
         None if rows is None else jnp.max(jnp.abs(rows.right), axis=1),
     )
 
 
+def _are_finite(rows: jax.Array | None) -> jax.Array | None:
+    return None if rows is None else jnp.all(jnp.isfinite(rows), axis=1)
+
+
 @partial(jax.jit, static_argnames=("embed", "has_probabilities"))
-def _scaled(
-    embed: Embed,
-    outputs: jax.Array | None,
-    features: jax.Array | None,
-    labeled: jax.Array,
-    available: jax.Array,
-    scales: tuple[jax.Array, ...],
-    has_probabilities: bool,
-) -> Rows:
+def _scaled(embed: Embed, part: Part, scales: tuple[jax.Array, ...], has_probabilities: bool) -> Rows:
     """The embedding at unit scale. `at_unit_scale` does the same for pools in memory."""
-    rows = embed(pool_of(outputs, features, labeled, available, has_probabilities))
+    rows = embed(pool_of(part, has_probabilities))
     return Rows(rows.left * scales[0], rows.right * scales[1])
-
-
-def _masks(task: Task, index: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``labeled`` and ``available`` of some rows; in a selection, each row is one of the two."""
-    available = task.available[index]
-    return ~available, available
 
 
 def _power_of_two(exponent: int) -> np.float32:
@@ -252,9 +255,13 @@ def _check(task: Task, found: _Look) -> list[str]:
             _refuse(task.outputs, ~found.is_distribution, "that are no probabilities", wanted)
         elif task.outputs.shape[1] > 1 and found.is_distribution.all():
             remarks.append(f"{task.outputs.name}: taken as logits, but every row looks like probabilities")
-    if task.features is not None:
-        _refuse(task.features, ~found.are_features_finite, "with NaN or infinity (as float32)", "finite values")
-        remarks += _constant_remark(task.features)
+    for matrix, are_finite in (
+        (task.features, found.are_features_finite),
+        (task.representation, found.is_representation_finite),
+    ):
+        if matrix is not None:
+            _refuse(matrix, ~are_finite, "with NaN or infinity (as float32)", "finite values")
+            remarks += _constant_remark(matrix)
     for part in (found.left, found.right):
         if part is not None and not (is_finite := np.isfinite(part)).all():
             first, count = int((~is_finite).argmax()), int((~is_finite).sum())

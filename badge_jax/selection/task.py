@@ -1,6 +1,7 @@
 """What to select, and from which pool: options and inputs, checked before the pool is read."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Inputs(NamedTuple):
         probabilities: `Matrix` [n, c], in place of logits.
         labeled: rows that are labeled already or excluded: row numbers [m] int, or a mask [n] bool. None: no
             row.
+        representation: `Matrix` [n, d'], features that stay the same from batch to batch, for strategies that
+            need them.
 
     Example:
         >>> import numpy as np
@@ -62,6 +65,7 @@ class Inputs(NamedTuple):
     logits: Matrix | None = None
     probabilities: Matrix | None = None
     labeled: np.ndarray | None = None
+    representation: Matrix | None = None
 
 
 class Task(NamedTuple):
@@ -75,6 +79,7 @@ class Task(NamedTuple):
         code: the user's file that the strategy comes from; None for others.
         features: `Matrix` [n, d]; None if it is not read.
         outputs: `Matrix` [n, c] of logits or probabilities; None if it is not read.
+        representation: `Matrix` [n, d']; None if it is not read.
         has_probabilities: whether the outputs are probabilities.
         available: [n] bool, rows that may be chosen.
         labeled: [m] int64, row numbers.
@@ -92,6 +97,7 @@ class Task(NamedTuple):
     code: CodeFile | None
     features: Matrix | None
     outputs: Matrix | None
+    representation: Matrix | None
     has_probabilities: bool
     available: np.ndarray
     labeled: np.ndarray
@@ -100,6 +106,16 @@ class Task(NamedTuple):
     held_bytes: int
     is_streamed: bool
 
+    @property
+    def needed(self) -> list[Matrix]:
+        """The matrices that are read."""
+        return [m for m in (self.features, self.outputs, self.representation) if m is not None]
+
+    def with_each(self, change: Callable[[Matrix], Matrix]) -> "Task":
+        """The task with another form of every matrix that is read."""
+        features, outputs, fixed = (m and change(m) for m in (self.features, self.outputs, self.representation))
+        return self._replace(features=features, outputs=outputs, representation=fixed)
+
 
 def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = False) -> Task:
     """Checks options and inputs, as far as is possible before the pool is read.
@@ -107,7 +123,7 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     Args:
         options: how to choose.
         inputs: the pool.
-        is_explained: whether the picks will be explained; an explanation reads all inputs.
+        is_explained: whether the picks will be explained, which reads features and outputs too.
 
     Returns:
         The `Task`, for `run_task` and `forecast`.
@@ -128,12 +144,16 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     _check_options(options)
     name, strategy, code = _strategy_of(options.strategy)
     outputs = inputs.logits if inputs.logits is not None else inputs.probabilities
-    given = [m for m in (inputs.features, inputs.logits, inputs.probabilities) if m is not None]
+    matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
+    given = [m for m in matrices if m is not None]
     if inputs.logits is not None and inputs.probabilities is not None:
         raise InputError("both logits and probabilities are given; wanted one of the two")
-    _check_needs(name, strategy, {"logits": outputs, "features": inputs.features})
+    have = {"logits": outputs, "features": inputs.features, "representation": inputs.representation}
+    _check_needs(name, strategy, have)
     if not given:
-        raise InputError("no features, logits or probabilities are given; wanted at least one of them")
+        raise InputError(
+            "no features, logits, probabilities or representation are given; wanted at least one of them"
+        )
     n = given[0].shape[0]
     for other in given[1:]:
         if other.shape[0] != n:
@@ -145,10 +165,11 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     available[labeled] = False
     if options.k > available.sum():
         raise InputError(f"k = {options.k}, but {available.sum()} of {n} rows are left to choose from")
-    needs = ("logits", "features") if is_explained else strategy.needs
-    features = inputs.features if "features" in needs else None
-    outputs = outputs if "logits" in needs else None
-    needed = [m for m in (features, outputs) if m is not None]
+    needs = {*strategy.needs, "logits", "features"} if is_explained else strategy.needs
+    features, outputs, representation = (
+        have[need] if need in needs else None for need in ("features", "logits", "representation")
+    )
+    needed = [m for m in (features, outputs, representation) if m is not None]
     work = work_bytes(strategy, options.k, n, needed, len(labeled), is_explained)
     budget = math.inf if options.memory_budget is None else options.memory_budget
     if strategy.plan is None and needed and work + pool_bytes(needed) > budget:
@@ -174,6 +195,7 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         code,
         features,
         outputs,
+        representation,
         inputs.logits is None,
         available,
         labeled,
@@ -206,8 +228,12 @@ def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None])
         if need not in given:
             raise InputError(f"strategy {name} needs pool.{need}, which select does not have")
         if given[need] is None:
-            wanted = "logits or probabilities" if need == "logits" else need
-            raise InputError(f"strategy {name} wants {wanted}, and there are none")
+            wanted = {
+                "logits": "logits or probabilities, and there are none",
+                "features": "features, and there are none",
+                "representation": "a representation, and there is none",
+            }
+            raise InputError(f"strategy {name} wants {wanted[need]}")
 
 
 def _check_options(options: SelectOptions) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from badge_jax.data import load_dataset
 from badge_jax.data.from_npz import load
+from badge_jax.data.own import own_arrays
+from badge_jax.data.table import Arrays
 from badge_jax.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -39,6 +41,45 @@ def test_images_keep_their_test_set_and_are_measured(tmp_path):
     assert data.channels.sd[0] == pytest.approx((IMAGES[:30] / 255).std())
 
 
+def test_a_representation_follows_its_rows(tmp_path):
+    fixed = RNG.normal(size=(40, 7))
+    np.savez(tmp_path / "split.npz", inputs=IMAGES, labels=Y, representation=fixed)
+    data = load_dataset(str(tmp_path / "split.npz"), seed=0)
+    assert data.representation.dtype == np.float32
+    np.testing.assert_array_equal(data.representation, fixed.astype(np.float32)[data.source_rows])
+    parts = {"inputs": X[:30], "labels": Y[:30], "test_inputs": X[30:], "test_labels": Y[30:]}
+    np.savez(tmp_path / "parts.npz", **parts, representation=fixed[:30].astype(np.float16))
+    data = load_dataset(str(tmp_path / "parts.npz"), seed=0)
+    np.testing.assert_array_equal(data.representation, fixed[:30].astype(np.float16))
+
+
+def test_vectors_are_their_own_representation_and_images_have_none(tmp_path):
+    np.savez(tmp_path / "vectors.npz", inputs=X, labels=Y)
+    data = load_dataset(str(tmp_path / "vectors.npz"), seed=0)
+    assert data.representation is data.inputs
+    for name, inputs in (("images", IMAGES), ("cubes", X.reshape(20, 3, 2))):
+        np.savez(tmp_path / f"{name}.npz", inputs=inputs, labels=Y[: len(inputs)])
+        assert load_dataset(str(tmp_path / f"{name}.npz"), seed=0).representation is None
+
+
+def test_images_of_the_package_may_be_given_a_representation():
+    """As docs/data.md says: what is fetched, and the array beside it."""
+    fetched = Arrays(IMAGES[:30, ..., None], Y[:30] - 5, ("a", "b", "c"), IMAGES[30:, ..., None], Y[30:] - 5)
+    data = own_arrays("mine:load", fetched._asdict() | {"representation": X[:30]})
+    np.testing.assert_array_equal(data.inputs, fetched.inputs)
+    np.testing.assert_array_equal(data.test_labels, fetched.test_labels)
+    np.testing.assert_array_equal(data.representation, X[:30].astype(np.float32))
+
+
+def test_a_representation_counts_in_the_checksum(tmp_path):
+    found = []
+    for fixed in (None, X[:, :2], X[:, 1:]):
+        arrays = {} if fixed is None else {"representation": fixed}
+        np.savez(tmp_path / "own.npz", inputs=X, labels=Y, **arrays)
+        found.append(load_dataset(str(tmp_path / "own.npz"), seed=0).crc32)
+    assert len(set(found)) == 3
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -57,6 +98,18 @@ def test_images_keep_their_test_set_and_are_measured(tmp_path):
         (
             {"inputs": X, "labels": (Y + 0x110000).astype(np.uint32).view("<U1")},
             "holds text that is not Unicode",
+        ),
+        ({"inputs": X, "labels": Y, "representation": X[:39]}, r"a representation \(39, 3\); wanted \[40, d\]"),
+        ({"inputs": X, "labels": Y, "representation": Y}, r"a representation \(40,\); wanted \[40, d\]"),
+        ({"inputs": X, "labels": Y, "representation": X[:, :0]}, r"a representation \(40, 0\); wanted"),
+        ({"inputs": X, "labels": Y, "representation": X.astype(str)}, "a representation of <U.*; wanted numb"),
+        (
+            {"inputs": X, "labels": Y, "representation": X + np.nan},
+            "a representation with values that are not f",
+        ),
+        (
+            {"inputs": X, "labels": Y, "representation": X * 1e300},
+            "a representation with values that are not f",
         ),
         ({"inputs": X.astype(object), "labels": Y}, "pickled Python objects, which are never loaded"),
     ],

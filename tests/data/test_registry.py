@@ -62,6 +62,7 @@ def test_loads_as_announced_and_is_kept(named, cache, monkeypatch):
         np.testing.assert_allclose(scaled.std((0, 1, 2)), info.channels.sd, atol=0.02)
     else:
         assert np.isfinite(data.inputs).all()
+    assert data.representation is (None if info.channels else data.inputs)
 
     def not_again():
         raise AssertionError("made again in spite of the cache")

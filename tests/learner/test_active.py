@@ -1,9 +1,12 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from badge_jax import STRATEGIES, FitOptions, Model, Strategy, make_active_learner, make_optimizer, mlp
+from badge_jax.strategies import stateless
 
 N, BATCH, ROUNDS = 120, 10, 3
 
@@ -267,7 +270,60 @@ def test_a_strategy_that_needs_the_head_gets_it():
     np.testing.assert_allclose(logits, pool.logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("need", ["head", "representation", "samples"])
+def outermost():
+    """The longest rows of the representation."""
+
+    def choose(key, pool, k):
+        lengths = jnp.sum(pool.representation**2, axis=1)
+        return jax.lax.top_k(jnp.where(pool.available, lengths, -1.0), k)[1].astype(jnp.int32)
+
+    return stateless("outermost", choose, needs=("representation",))
+
+
+def test_a_strategy_that_needs_the_representation_gets_it():
+    learner, data, key = make_learner(outermost()), make_data(), jax.random.key(0)
+    fixed = np.random.default_rng(5).normal(size=(N, 7)).astype(np.float16)
+    state = begin(learner, data)
+    variables = learner.fit(key, state, data[0]).variables
+    expected = 20 + np.argsort(-np.sum(fixed[20:].astype(np.float32) ** 2, axis=1))[:BATCH]
+    ask, query = jax.jit(learner.ask), jax.jit(learner.query)
+    assert ask(key, state, variables, data[0], fixed)[0].tolist() == expected.tolist()
+    assert ask(key, state, variables, data[0], representation=fixed)[0].tolist() == expected.tolist()
+    rows, after = query(key, state, variables, *data, representation=fixed)
+    assert rows.tolist() == expected.tolist()
+    assert int(after.num_labeled) == 20 + BATCH
+    for row in (3, 50):  # labeled, and not
+        broken = fixed.copy()
+        broken[row, 2] = np.nan
+        assert ask(key, state, variables, data[0], broken)[0].tolist() == [-1] * BATCH
+    state = learner.tell(state, jnp.array([50]), jnp.array([-1]))  # a row that is excluded may be anything
+    assert min(ask(key, state, variables, data[0], broken)[0].tolist()) >= 0
+
+
+def test_a_representation_that_is_not_there_or_does_not_fit_is_named():
+    learner, data, key = make_learner(outermost()), make_data(), jax.random.key(0)
+    state = begin(learner, data)
+    variables = jax.eval_shape(learner.fit, key, state, data[0]).variables
+    for call in (learner.ask, lambda *args, **more: learner.query(*args, data[1], **more)):
+        with pytest.raises(ValueError, match=r"needs pool.representation; wanted .*representation \[120, d\]"):
+            call(key, state, variables, data[0])
+        for shape in ((119, 4), (120,), (120, 2, 2)):
+            with pytest.raises(ValueError, match=rf"shape {re.escape(str(shape))}; wanted \[120, d\]"):
+                call(key, state, variables, data[0], representation=np.zeros(shape, np.float32))
+
+
+def test_a_representation_that_is_not_needed_changes_no_program():
+    learner, data, key = make_learner(STRATEGIES["margin"]()), make_data(), jax.random.key(0)
+    state = begin(learner, data)
+    variables = jax.eval_shape(learner.fit, key, state, data[0]).variables
+    ask = jax.jit(learner.ask)
+    plain, none = ask.lower(key, state, variables, data[0]), ask.lower(key, state, variables, data[0], None)
+    assert plain.as_text() == none.as_text()
+    given = ask.lower(key, state, variables, data[0], jnp.ones((N, 3)))
+    assert given.as_text() == plain.as_text(), "an argument that nothing reads is dropped"
+
+
+@pytest.mark.parametrize("need", ["head", "samples"])
 def test_what_the_model_does_not_give_is_named(need):
     model = mlp(3, hidden=16)._replace(head=None)
     strategy = Strategy(lambda n, rounds: (), None, needs=("logits", need))

@@ -116,7 +116,8 @@ def test_a_line_of_a_run_with_another_option_is_refused(finished, copy, tmp_path
 
 def in_format_2(folder):
     """Turns a run into one of badge_jax 0.2: lines know five options, the rest has no checksum."""
-    config = {k: v for k, v in json.loads((folder / "config.json").read_text()).items() if k != "check"}
+    later = ("check", "cold_start", "cold_start_options")
+    config = {k: v for k, v in json.loads((folder / "config.json").read_text()).items() if k not in later}
     (folder / "config.json").write_text(json.dumps({**config, "format": 2}))
     five = json.dumps([config[name] for name in ("dataset", "model", "strategy", "batch_size", "seed")])
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]

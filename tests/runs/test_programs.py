@@ -6,7 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
-from toy import make_toy, toy
+from toy import make_toy, noisy, toy
 
 from badge_jax.data import DATASETS, Source
 from badge_jax.runs import RunOptions, _run, read_rounds, run
@@ -18,7 +18,7 @@ OPTIONS = RunOptions("toy", "margin", batch_size=5, rounds=2, model="linear", in
 CHANGES = {
     "strategy": "random", "model": "mlp", "batch_size": 4, "rounds": 3, "initial": 7, "learning_rate": 1e-2,
     "max_epochs": 3, "clip": 0.5, "target_accuracy": 0.5, "minibatch_size": 4, "encoding": "codes",
-    "diagnostics": True, "rounds_at_start": 1, "precision": "bfloat16",
+    "diagnostics": True, "rounds_at_start": 1, "precision": "bfloat16", "cold_start": "noisy",
 }  # fmt: skip
 MLP, ALBL = dataclasses.replace(OPTIONS, model="mlp"), dataclasses.replace(OPTIONS, strategy="albl")
 BASES = {"precision": MLP, "rounds_at_start": ALBL}  # where the option has a meaning
@@ -27,6 +27,7 @@ BASES = {"precision": MLP, "rounds_at_start": ALBL}  # where the option has a me
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
     monkeypatch.setitem(DATASETS, "toy", toy(Source(make_toy, 64), 1e-3))
+    monkeypatch.setitem(STRATEGIES, "noisy", noisy)
 
 
 def learner_of(options):

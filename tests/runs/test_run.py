@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import make_toy, toy
+from toy import make_toy, noisy, toy
 
 from badge_jax import STRATEGIES, Strategy
 from badge_jax.data import DATASETS, Source, load_dataset
@@ -46,6 +46,7 @@ def remembering() -> Strategy:
 def _toy(monkeypatch):
     monkeypatch.setitem(DATASETS, "toy", toy(Source(make_toy), 1e-4))
     monkeypatch.setitem(STRATEGIES, "remembering", remembering)
+    monkeypatch.setitem(STRATEGIES, "noisy", noisy)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,6 +82,7 @@ def test_what_a_run_leaves(tmp_path):
         "target_accuracy": 0.99, "clip": 0.1, "encoding": "onehot", "source": "generated",
         "precision": "float32", "diagnostics": False, "strategy_options": {"first": "uniform"},
         "model_options": {"hidden": 8}, "code": {}, "missing_classes": [], "rounds_at_start": None,
+        "cold_start": "random", "cold_start_options": {},
     }  # fmt: skip
     assert [line["round"] for line in lines] == [0, 1, 2, 3]
     assert [line["num_labeled"] for line in lines] == [10, 17, 24, 31]
@@ -215,6 +217,15 @@ def test_the_bandit_and_diagnostics_survive_a_kill(tmp_path, monkeypatch, varian
     assert len(states[0].strategy) == 7
     for ours, whole in zip(states[0].strategy, states[1].strategy, strict=True):
         np.testing.assert_array_equal(ours, whole)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_representation_survives_a_kill(tmp_path, monkeypatch, own_module, moment):
+    """A user's strategy on the representation of the user's data, which also chose the first labels."""
+    options = RunOptions(
+        "mine:pictures", "mine:outermost", 7, 3, model="linear", initial=10, cold_start="noisy", max_epochs=2
+    )
+    check_killed_and_resumed(options, moment, tmp_path, monkeypatch)
 
 
 def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):

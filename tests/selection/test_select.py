@@ -14,14 +14,14 @@ import pytest
 from oracles import badge_embedding, softmax
 from pools import pool_arrays
 
-from badge_jax import STRATEGIES, Pool, Strategy, dense_rows, select
+from badge_jax import STRATEGIES, Pool, Rows, Strategy, dense_rows, select
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
 from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_vector, run_task
 from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
-from badge_jax.strategies import Ranked, Spread, planned
+from badge_jax.strategies import Ranked, Spread, planned, stateless
 
 SELECTABLE = [name for name, make in STRATEGIES.items() if not jax.tree.leaves(make().init(1, 1))]
 N, C, D = 3000, 5, 12
@@ -107,10 +107,138 @@ def test_a_strategy_without_a_plan_wants_the_pool_in_memory(folder, arrays, caps
 
 
 def test_what_select_does_not_have_is_named(arrays):
-    for need in ("labels", "head", "representation", "samples"):
+    for need in ("labels", "head", "samples"):
         strategy = Strategy(lambda n, rounds: (), None, needs=("logits", need))
         with pytest.raises(InputError, match=f"strategy .yours. needs pool.{need}, which select does not have"):
             select(5, **arrays, strategy=strategy)
+
+
+def outermost(pool):
+    """A score of the representation alone."""
+    return jnp.sum(pool.representation**2, axis=1)
+
+
+def spread_out(pool):
+    """An embedding of both kinds of features."""
+    return Rows(pool.representation.astype(jnp.float32), pool.features)
+
+
+def fixed_rows(pool):
+    return dense_rows(pool.representation)
+
+
+PLANS = {
+    "a score": (Ranked(outermost), ("representation",)),
+    "seeding": (Spread(fixed_rows, KMeansPlusPlus()), ("representation",)),
+    "from labeled rows": (Spread(fixed_rows, KCenterGreedy(), "labeled"), ("representation",)),
+    "beside features": (Spread(spread_out, KMeansPlusPlus()), ("representation", "features")),
+}
+ON_REPRESENTATION = {case: planned("mine", plan, needs=needs) for case, (plan, needs) in PLANS.items()}
+
+
+@pytest.fixture(scope="module")
+def fixed(folder):
+    """A representation in a file, and in an archive beside another array."""
+    array = np.random.default_rng(3).normal(size=(N, 7)).astype(np.float16)
+    np.save(folder / "representation.npy", array)
+    np.savez(folder / "arrays.npz", other=array[:9], representation=array)
+    return array
+
+
+@pytest.mark.parametrize("case", ON_REPRESENTATION)
+def test_a_strategy_on_the_representation_in_memory_and_streamed(case, folder, arrays, fixed, monkeypatch):
+    """The same picks as the strategy makes of the whole pool, under every budget."""
+    for module in (streamed, survey_module, budget_module):
+        monkeypatch.setattr(module, "tile_size", lambda n, width: 100)
+    strategy, labeled = ON_REPRESENTATION[case], np.arange(0, N, 10)
+    is_labeled = jnp.zeros(N, bool).at[labeled].set(True)
+    features = jnp.asarray(arrays["features"]) if "features" in strategy.needs else None
+    pool = Pool(None, features, jnp.full(N, -1), is_labeled, ~is_labeled)
+    pool = pool._replace(representation=jnp.asarray(fixed, jnp.float32))
+    expected = strategy.query(jax.random.key(4), (), pool, 30)[0].tolist()
+    given = {"features": arrays["features"], "representation": fixed, "strategy": strategy, "seed": 4}
+    assert select(30, **given, labeled=labeled).tolist() == expected
+    budget = None
+    for is_streamed in (False, True):
+        inputs = Inputs(
+            open_matrix(folder / "features.npy", "features"),
+            labeled=labeled,
+            representation=open_matrix(folder / "arrays.npz", "--representation"),
+        )
+        task = make_task(SelectOptions(30, strategy, 4, memory_budget=budget), inputs)
+        assert task.is_streamed == is_streamed
+        assert task.pool_bytes == fixed.nbytes + (arrays["features"].nbytes if features is not None else 0)
+        assert run_task(task).indices.tolist() == expected
+        budget = task.work_bytes
+
+
+def test_a_strategy_on_the_representation_without_a_plan_says_what_it_needs(fixed):
+    def choose(key, pool, k):
+        return jax.lax.top_k(jnp.where(pool.available, outermost(pool), -1.0), k)[1].astype(jnp.int32)
+
+    strategy = stateless("mine", choose, needs=("representation",))
+    expected = np.argsort(-(fixed.astype(np.float32) ** 2).sum(1))[:9]
+    assert select(9, representation=fixed, strategy=strategy).tolist() == expected.tolist()
+    wide = np.tile(fixed, (1, 100))
+    task = make_task(SelectOptions(9, strategy), Inputs(representation=matrix_of(wide, "representation")))
+    assert task.pool_bytes == wide.nbytes
+    assert task.work_bytes > 3 * 4 * wide.size, "as float32, an embedding, the strategy's own work"
+    wanted = -(-(task.work_bytes + task.pool_bytes) // 10**6)
+    with pytest.raises(
+        InputError, match=f"needs the whole pool in memory, {wanted} MB; the memory budget is 5 MB"
+    ):
+        select(9, representation=wide, strategy=strategy, memory_budget=5_000_000)
+
+
+def test_a_representation_on_the_command_line(folder, fixed, own_module, tmp_path, capsys):
+    out, strategy = tmp_path / "picks.csv", "--strategy=mine:outermost(power=2)"
+    expected = np.argsort(-(fixed.astype(np.float32) ** 2).sum(1))[:9].tolist()
+    words = ["select", "--k=9", strategy, f"--out={out}"]
+    for name in ("representation.npy", "arrays.npz"):
+        assert main([*words, f"--representation={folder / name}"]) == 0
+        assert [int(row["index"]) for row in rows_of(out)] == expected
+    assert main([*words, f"--representation={folder / name}", "--dry-run"]) == 0
+    assert "pool: 3,000 rows, 0 MB, held in memory" in capsys.readouterr().out
+    files = [f"--{name}={folder / name}.npy" for name in ("features", "logits", "representation")]
+    assert main([*words, *files, "--explain"]) == 0
+    assert [int(row["index"]) for row in rows_of(out)] == expected
+    assert set(rows_of(out)[0]) >= {"predicted_class", "embedding_norm"}
+    mine = tmp_path / "mine.npy"
+    mine.write_bytes((folder / "representation.npy").read_bytes())
+    for more, message in (
+        ([f"--features={folder / 'features.npy'}"], "mine:outermost wants a representation, and there is none"),
+        ([f"--representation={folder / 'none.npy'}"], "--representation: "),
+        ([f"--representation={mine}", f"--out={mine}"], "which is read as input; wanted another file"),
+    ):
+        given = [word for word in words if not (word.startswith("--out") and more[-1].startswith("--out"))]
+        assert main([*given, *more]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_a_representation_is_checked_as_features_are(arrays, fixed):
+    strategy = ON_REPRESENTATION["a score"]
+    for given, message in (
+        (fixed[:7], "features has 3000 rows and representation has 7; wanted the same number"),
+        (fixed[:, 0], r"representation has shape \(3000,\); wanted a matrix"),
+        (fixed.astype(int), "representation is int64; wanted float16, float32, float64"),
+        (
+            np.where(np.arange(N)[:, None] == 5, np.nan, fixed),
+            r"representation: 1 of 3000 rows with NaN .*row 5",
+        ),
+        (fixed.astype(np.float64) * 1e300, r"representation: 3000 of 3000 rows with NaN or infinity"),
+    ):
+        with pytest.raises(InputError, match=message):
+            select(5, features=arrays["features"], representation=given, strategy=strategy)
+    with pytest.warns(UserWarning, match="representation: all 3000 rows are the same"):
+        select(5, representation=np.ones((N, 2), np.float32), strategy=strategy)
+    # what is not read is not looked at, and what counts rows counts here too
+    odd = np.full((N, 2), np.nan, np.float32)
+    assert select(5, logits=arrays["logits"], representation=odd, strategy="margin").tolist() == (
+        select(5, logits=arrays["logits"], strategy="margin").tolist()
+    )
+    assert len(select(5, representation=odd, strategy="random")) == 5
 
 
 def test_mistakes_of_an_own_plan_are_one_line(arrays):
