@@ -361,7 +361,7 @@ def _to_centers(
         return pool[places[(first + jnp.arange(size)) % len(places)]]
 
     origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
-    start = jnp.where(matters, jnp.inf, 0.0)
+    start = jnp.where(matters, jnp.float32(jnp.inf), 0.0)
     distances = nearest_center(points, CenterBlocks(block_at, size, count, origin), start)
     return jnp.where(matters, distances, jnp.inf)
 
