@@ -3,9 +3,9 @@
     python -m benchmarks.coverage             n 50,000, d 512, k 1000
     python -m benchmarks.coverage --quick     a fast look
 
-Rows are those of `clustered_features`, of length 1, bandwidth 1. Nothing is labeled, so bounds are loose, or 1,000
-rows are. Computing all gains anew costs a product a pick, and is timed on two. About ten minutes on 2 CPU
-cores.
+Rows are those of `clustered_features`, of length 1, bandwidth 1. Nothing is labeled, so bounds are loose,
+or 1,000 rows are. Computing all gains anew costs a product a pick, and is timed on two. About ten minutes
+on 2 CPU cores.
 """
 
 from collections.abc import Callable
