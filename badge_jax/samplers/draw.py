@@ -96,9 +96,9 @@ def draw_by_noise(key: jax.Array, log_weights: jax.Array, available: jax.Array) 
 def gumbels(key: jax.Array, n: int) -> jax.Array:
     """Gumbel numbers G = −ln E, with E exponential: [n] float32.
 
-    The row of the largest ln w + G is drawn with probability ∝ w. The largest of many G decide, which come from
-    the smallest E. So E is made of uniform draws on a grid of 2⁻³¹; on that of `jax.random.uniform`, 2⁻²³, one
-    of eight rows in a million would share its number with another.
+    The row of the largest ln w + G is drawn with probability ∝ w. The largest of many G decide, and they come
+    from the smallest E. So E is made of uniform draws on a grid of 2⁻³¹. On the grid of `jax.random.uniform`,
+    2⁻²³, the largest of a million numbers would often be equal.
 
     Args:
         key: typed PRNG key.

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index, fine_uniform, gumbels
+from badge_jax.samplers.draw import (
+    _argmax,
+    _in_blocks,
+    _invert,
+    draw_available,
+    draw_by_noise,
+    draw_index,
+    fine_uniform,
+    gumbels,
+)
 
 GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
 
@@ -96,3 +105,26 @@ def test_gumbels():
     assert len(np.unique(largest)) > 990
     coarse = np.sort(jax.random.gumbel(jax.random.key(0), (2**22,)))[-1000:]
     assert len(np.unique(coarse)) < 900
+
+
+def test_law_of_the_draw_by_noise():
+    weights, available = np.array([0.0, 1.0, np.nan, 3.0, 0.25, 9.0]), np.arange(6) != 5
+    with np.errstate(divide="ignore"):
+        log_weights = jnp.asarray(np.log(weights), jnp.float32)
+    draw = jax.jit(jax.vmap(draw_by_noise, in_axes=(0, None, None)))
+    for logs, expected in ((log_weights, [0, 1, 0, 3, 0.25]), (0 / jnp.zeros(6), [1, 1, 1, 1, 1])):
+        keys = jax.random.split(jax.random.key(0), 40_000)
+        counts = np.bincount(draw(keys, logs, jnp.asarray(available)), minlength=6)
+        law = np.array([*expected, 0]) / np.sum(expected)
+        assert (counts[law == 0] == 0).all()
+        assert stats.chisquare(counts[law > 0], 40_000 * law[law > 0]).pvalue > 1e-4
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    assert (draw(keys, log_weights, jnp.zeros(6, bool)) == -1).all()
+
+
+@pytest.mark.parametrize("n", [1, 5, 1024, 2500])
+def test_argmax_in_two_levels(n):
+    rng = np.random.default_rng(n)
+    for values in (rng.normal(size=n), rng.integers(0, 3, n), np.full(n, -np.inf), np.arange(n) == n - 1):
+        values = values.astype(np.float32)
+        assert _argmax(jnp.asarray(values)) == np.argmax(values)
