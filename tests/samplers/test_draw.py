@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,6 @@ import pytest
 from scipy import stats
 
 from badge_jax.samplers.draw import (
-    _argmax,
     _in_blocks,
     _invert,
     draw_available,
@@ -107,24 +108,38 @@ def test_gumbels():
     assert len(np.unique(coarse)) < 900
 
 
-def test_law_of_the_draw_by_noise():
-    weights, available = np.array([0.0, 1.0, np.nan, 3.0, 0.25, 9.0]), np.arange(6) != 5
+@pytest.mark.parametrize("block", [1, 2, 3, None])
+def test_law_of_the_draw_by_noise(block):
+    weights, available = np.array([0.0, 1.0, np.nan, 3.0, 0.25, 9.0, 1.5]), np.arange(7) != 5
     with np.errstate(divide="ignore"):
         log_weights = jnp.asarray(np.log(weights), jnp.float32)
-    draw = jax.jit(jax.vmap(draw_by_noise, in_axes=(0, None, None)))
-    for logs, expected in ((log_weights, [0, 1, 0, 3, 0.25]), (0 / jnp.zeros(6), [1, 1, 1, 1, 1])):
+    draw_all = jax.jit(jax.vmap(partial(draw_by_noise, block=block), in_axes=(0, None, None)))
+
+    def draws(log_weights, available):
         keys = jax.random.split(jax.random.key(0), 40_000)
-        counts = np.bincount(draw(keys, logs, jnp.asarray(available)), minlength=6)
-        law = np.array([*expected, 0]) / np.sum(expected)
+        return np.asarray(draw_all(keys, log_weights, jnp.asarray(available)))
+
+    uniform = [1, 1, 1, 1, 1, 0, 1]
+    for logs, expected in (
+        (log_weights, [0, 1, 0, 3, 0.25, 0, 1.5]),
+        (log_weights - 1e3, [0, 1, 0, 3, 0.25, 0, 1.5]),  # e^−1000 is nothing in float32
+        (jnp.full(7, -jnp.inf), uniform),
+        (jnp.full(7, jnp.nan), uniform),
+    ):
+        counts, law = np.bincount(draws(logs, available), minlength=7), np.array(expected) / np.sum(expected)
         assert (counts[law == 0] == 0).all()
         assert stats.chisquare(counts[law > 0], 40_000 * law[law > 0]).pvalue > 1e-4
-    keys = jax.random.split(jax.random.key(0), 40_000)
-    assert (draw(keys, log_weights, jnp.zeros(6, bool)) == -1).all()
+    assert (draws(log_weights, np.zeros(7, bool)) == -1).all()
 
 
-@pytest.mark.parametrize("n", [1, 5, 1024, 2500])
-def test_argmax_in_two_levels(n):
-    rng = np.random.default_rng(n)
-    for values in (rng.normal(size=n), rng.integers(0, 3, n), np.full(n, -np.inf), np.arange(n) == n - 1):
-        values = values.astype(np.float32)
-        assert _argmax(jnp.asarray(values)) == np.argmax(values)
+def test_law_of_the_draw_by_noise_in_many_blocks():
+    """5,000 rows in five blocks, drawn by parts of which each should have a tenth."""
+    weights = np.random.default_rng(0).lognormal(sigma=4, size=5000)
+    running = np.cumsum(weights) / weights.sum()
+    log_weights = jnp.asarray(np.log(weights), jnp.float32)
+    draw_all = jax.jit(jax.vmap(draw_by_noise, in_axes=(0, None, None)))
+    draws = draw_all(jax.random.split(jax.random.key(0), 20_000), log_weights, jnp.ones(5000, bool))
+    part = np.minimum((running * 10).astype(int), 9)
+    law = np.bincount(part, weights, minlength=10) / weights.sum()
+    counts = np.bincount(part[np.asarray(draws)], minlength=10)
+    assert stats.chisquare(counts[law > 0], 20_000 * law[law > 0]).pvalue > 1e-4
