@@ -49,12 +49,12 @@ def draw_available(
 
 def _in_blocks(weights: jax.Array, block: int | None) -> tuple[jax.Array, jax.Array]:
     """The weights in blocks [b, block], padded with 0, and the sum of each block [b]."""
-    block = block or default_block(weights.shape[0])
     blocks = _in_blocks_of(weights, block, 0.0)
     return blocks, jnp.sum(blocks, axis=1)
 
 
-def _in_blocks_of(values: jax.Array, block: int, padding: float) -> jax.Array:
+def _in_blocks_of(values: jax.Array, block: int | None, padding: float) -> jax.Array:
+    block = block or default_block(len(values))
     return jnp.pad(values, (0, -len(values) % block), constant_values=padding).reshape(-1, block)
 
 
@@ -74,13 +74,19 @@ def fine_uniform(coarse: jax.Array, finer: jax.Array) -> jax.Array:
     return jnp.where(coarse < 2.0**-10, (finer + 2.0**-24) * 2.0**-10, coarse)
 
 
-def draw_by_noise(key: jax.Array, log_weights: jax.Array, available: jax.Array) -> jax.Array:
-    """Draws one available index, P(i) ∝ exp(log_weights_i): the largest ln w_i + G_i, without any sum.
+def draw_by_noise(
+    key: jax.Array, log_weights: jax.Array, available: jax.Array, *, block: int | None = None
+) -> jax.Array:
+    """Draws one available index, P(i) ∝ w_i = exp(log_weights_i): the largest ln w_i + G_i, with Gumbel noise.
+
+    In two levels, first a block of rows by its Σ w, then a row in it: noise for every row of the pool would
+    take most of the time. Weights may differ by any factor.
 
     Args:
         key: typed PRNG key.
         log_weights: [n] float32. −∞ for weight 0, as which NaN counts too.
         available: [n] bool, rows that may be drawn.
+        block: rows in a block, as in `draw_index`.
 
     Returns:
         Scalar int32. If all available rows have weight 0, one of them, uniformly; −1 if no row is available.
@@ -89,16 +95,20 @@ def draw_by_noise(key: jax.Array, log_weights: jax.Array, available: jax.Array) 
     log_weights = jnp.where(has_weight, log_weights, -jnp.inf)
     # where no row has a weight, all have the same
     log_weights = jnp.where(jnp.any(has_weight) | ~available, log_weights, 0.0)
-    index = _argmax(log_weights + gumbels(key, available.shape[0]))
-    return jnp.where(jnp.any(available), index, -1)
+    blocks = _in_blocks_of(log_weights, block, -jnp.inf)
+    totals = jnp.log(jnp.sum(jnp.exp(blocks - jnp.max(log_weights)), axis=1))
+    block_key, row_key = jax.random.split(key)
+    chosen_block = jnp.argmax(totals + gumbels(block_key, blocks.shape[0]))
+    row = jnp.argmax(blocks[chosen_block] + gumbels(row_key, blocks.shape[1]))
+    return jnp.where(jnp.any(available), chosen_block * blocks.shape[1] + row, -1).astype(jnp.int32)
 
 
 def gumbels(key: jax.Array, n: int) -> jax.Array:
     """Gumbel numbers G = −ln E, with E exponential: [n] float32.
 
-    The row of the largest ln w + G is drawn with probability ∝ w. The largest of many G decide, which come from
-    the smallest E. So E is made of uniform draws on a grid of 2⁻³¹; on that of `jax.random.uniform`, 2⁻²³, one
-    of eight rows in a million would share its number with another.
+    The row of the largest ln w + G is drawn with probability ∝ w. The largest of many G decide, and they come
+    from the smallest E. So E is made of uniform draws on a grid of 2⁻³¹. On the grid of `jax.random.uniform`,
+    2⁻²³, the largest of a million numbers would often be equal.
 
     Args:
         key: typed PRNG key.
@@ -107,16 +117,6 @@ def gumbels(key: jax.Array, n: int) -> jax.Array:
     bits = jax.random.bits(key, (n,), jnp.uint32) >> 1  # as int32, which a CPU converts faster
     uniform = (bits.astype(jnp.int32).astype(jnp.float32) + 0.5) * 2.0**-31
     return -jnp.log(-jnp.log1p(-jnp.minimum(uniform, 1 - 2.0**-24)))
-
-
-def _argmax(values: jax.Array) -> jax.Array:
-    """The place of the largest of ``values`` [n], ties to the lower index: scalar int32.
-
-    In two levels: XLA on a CPU takes five times as long for one argmax of what is still to be computed.
-    """
-    blocks = _in_blocks_of(values, default_block(values.shape[0]), -jnp.inf)
-    block = jnp.argmax(jnp.max(blocks, axis=1))
-    return (block * blocks.shape[1] + jnp.argmax(blocks[block])).astype(jnp.int32)
 
 
 def default_block(n: int) -> int:

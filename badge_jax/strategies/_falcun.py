@@ -21,7 +21,8 @@ def falcun(*, gamma: float = 10.0) -> Strategy:
     ∝ (d̃ + u)^γ from those left, where d̃ = (d − min d) / (max d − min d) over them, or 0 where all d are equal.
     Then d ← min(d, ‖p − p_drawn‖₁). Where every d left is 0, as for copies of drawn rows, the draw is uniform.
 
-    A draw passes over n·c probabilities. These are held beside the logits.
+    Rows that are not available do not count. A draw passes over n·c probabilities, which are held beside the
+    logits.
 
     Args:
         gamma: γ > 0; a large one takes the best, a small one draws uniformly.

@@ -22,7 +22,8 @@ def stochastic(*, score: str = "margin", law: str = "power", beta: float = 1.0) 
     - softmax: w = exp(β s).
     - softrank: w = rank^(−β), where the available row of the highest s has rank 1; ties go to the lower index.
 
-    Rows of score 0 come after all others under power and softrank, in random order. A large β takes the highest
+    Rows that are not available do not count. Rows of score 0 come after all others under power and softrank,
+    in random order. A large β takes the highest
     scores, a small one draws uniformly.
 
     Args:

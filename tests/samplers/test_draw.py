@@ -1,10 +1,20 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from badge_jax.samplers.draw import _in_blocks, _invert, draw_available, draw_index, fine_uniform, gumbels
+from badge_jax.samplers.draw import (
+    _in_blocks,
+    _invert,
+    draw_available,
+    draw_by_noise,
+    draw_index,
+    fine_uniform,
+    gumbels,
+)
 
 GRID = 2**23  # jax.random.uniform in float32 takes the values 0, 1/GRID, …, (GRID − 1)/GRID
 
@@ -96,3 +106,40 @@ def test_gumbels():
     assert len(np.unique(largest)) > 990
     coarse = np.sort(jax.random.gumbel(jax.random.key(0), (2**22,)))[-1000:]
     assert len(np.unique(coarse)) < 900
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, None])
+def test_law_of_the_draw_by_noise(block):
+    weights, available = np.array([0.0, 1.0, np.nan, 3.0, 0.25, 9.0, 1.5]), np.arange(7) != 5
+    with np.errstate(divide="ignore"):
+        log_weights = jnp.asarray(np.log(weights), jnp.float32)
+    draw_all = jax.jit(jax.vmap(partial(draw_by_noise, block=block), in_axes=(0, None, None)))
+
+    def draws(log_weights, available):
+        keys = jax.random.split(jax.random.key(0), 40_000)
+        return np.asarray(draw_all(keys, log_weights, jnp.asarray(available)))
+
+    uniform = [1, 1, 1, 1, 1, 0, 1]
+    for logs, expected in (
+        (log_weights, [0, 1, 0, 3, 0.25, 0, 1.5]),
+        (log_weights - 1e3, [0, 1, 0, 3, 0.25, 0, 1.5]),  # e^−1000 is nothing in float32
+        (jnp.full(7, -jnp.inf), uniform),
+        (jnp.full(7, jnp.nan), uniform),
+    ):
+        counts, law = np.bincount(draws(logs, available), minlength=7), np.array(expected) / np.sum(expected)
+        assert (counts[law == 0] == 0).all()
+        assert stats.chisquare(counts[law > 0], 40_000 * law[law > 0]).pvalue > 1e-4
+    assert (draws(log_weights, np.zeros(7, bool)) == -1).all()
+
+
+def test_law_of_the_draw_by_noise_in_many_blocks():
+    """5,000 rows in five blocks, drawn by parts of which each should have a tenth."""
+    weights = np.random.default_rng(0).lognormal(sigma=4, size=5000)
+    running = np.cumsum(weights) / weights.sum()
+    log_weights = jnp.asarray(np.log(weights), jnp.float32)
+    draw_all = jax.jit(jax.vmap(draw_by_noise, in_axes=(0, None, None)))
+    draws = draw_all(jax.random.split(jax.random.key(0), 20_000), log_weights, jnp.ones(5000, bool))
+    part = np.minimum((running * 10).astype(int), 9)
+    law = np.bincount(part, weights, minlength=10) / weights.sum()
+    counts = np.bincount(part[np.asarray(draws)], minlength=10)
+    assert stats.chisquare(counts[law > 0], 20_000 * law[law > 0]).pvalue > 1e-4

@@ -46,7 +46,7 @@ def literal_loop(pool, k, gamma, seed, mutant=None):
     """One row after the other in float64, with the Gumbel numbers of the strategy."""
     p, available, picks = softmax(pool.logits), np.asarray(pool.available), []
     for t in range(k):
-        key = jax.random.fold_in(jax.random.key(seed), t)
+        key = jax.random.split(jax.random.fold_in(jax.random.key(seed), t))[1]  # the first draws a block: one
         left = available & ~np.isin(np.arange(len(p)), picks)
         weights = weights_after(picks, p, gamma, available, mutant)
         if weights[left].sum() == 0:
