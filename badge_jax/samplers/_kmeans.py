@@ -202,7 +202,9 @@ class _Lloyd(NamedTuple):
     iteration: jax.Array
 
 
-def _by_lloyd(pool: _Pool, centers: jax.Array, count: jax.Array, num_iters: int, tolerance: float) -> jax.Array:
+def _by_lloyd(
+    pool: _Pool, centers: jax.Array, count: jax.Array, num_iters: jax.Array | int, tolerance: float
+) -> jax.Array:
     """The centres [K, d] after Lloyd's iterations; the first ``count`` exist."""
     n, num_centers = len(pool.weights), len(centers)
     enough = tolerance * _mean_variance(pool)
