@@ -58,8 +58,7 @@ def kmeans(
     Lloyd's iterations: every row goes to its nearest centre, then every centre to the weighted mean of its
     rows. They end when Σ ‖shift of a centre‖² ≤ ``tolerance`` · the mean variance of a feature, as in
     scikit-learn, or after ``num_iters``. A cluster that loses all its rows keeps its centre. Ties go to the
-    lower cluster. Rows that equal each other are in the same cluster. Sums are taken in a fixed order, so on
-    the same device a call repeats to the last bit.
+    lower cluster. Sums are taken in a fixed order, so on the same device a call repeats to the last bit.
 
     Few distances are computed anew. The distance to the second nearest centre falls by no more than centres
     move, so a row that is well inside its cluster stays there. The centres that moved most are compared with
@@ -202,7 +201,9 @@ class _Lloyd(NamedTuple):
     iteration: jax.Array
 
 
-def _by_lloyd(pool: _Pool, centers: jax.Array, count: jax.Array, num_iters: int, tolerance: float) -> jax.Array:
+def _by_lloyd(
+    pool: _Pool, centers: jax.Array, count: jax.Array, num_iters: jax.Array | int, tolerance: float
+) -> jax.Array:
     """The centres [K, d] after Lloyd's iterations; the first ``count`` exist."""
     n, num_centers = len(pool.weights), len(centers)
     enough = tolerance * _mean_variance(pool)

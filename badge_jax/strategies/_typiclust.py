@@ -151,7 +151,6 @@ def _most_typical(
     """
     start, stop = segment
     num_tiles = (stop - start + tile - 1) // tile
-    is_neighbor = jnp.arange(_NUM_NEIGHBORS, dtype=jnp.int32) < num_neighbors
 
     def rows_of(i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         places = start + i * tile + jnp.arange(tile, dtype=jnp.int32)
@@ -160,26 +159,36 @@ def _most_typical(
 
     def look(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         places, rows, is_free = rows_of(i)
-        here = as_points(dense_rows(points[rows]))
+        x = points[rows]
 
-        def compare(j: jax.Array, nearest: jax.Array) -> jax.Array:
+        def compare(j: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            nearest, neighbors = carry
             other_places, others, is_other_free = rows_of(j)
             # a row is no neighbour of its own, but its copies are
             is_pair = is_free[:, None] & is_other_free[None, :] & (places[:, None] != other_places[None, :])
-            squared = squared_distances(here, as_points(dense_rows(points[others])), is_pair, center)
+            squared = squared_distances(
+                as_points(dense_rows(x)), as_points(dense_rows(points[others])), is_pair, center
+            )
             known = jnp.concatenate([nearest, jnp.where(is_pair, squared, jnp.inf)], axis=1)
-            return -jax.lax.top_k(-known, _NUM_NEIGHBORS)[0]
+            numbers = jnp.concatenate([neighbors, jnp.broadcast_to(others[None, :], squared.shape)], axis=1)
+            least, best = jax.lax.top_k(-known, _NUM_NEIGHBORS)
+            return -least, jnp.take_along_axis(numbers, best, axis=1)
 
-        unknown = jnp.full((tile, _NUM_NEIGHBORS), jnp.inf, jnp.float32)
-        nearest = jax.lax.fori_loop(0, num_tiles, compare, unknown)
-        distances = nearest if is_squared else jnp.sqrt(nearest)
+        shape = tile, _NUM_NEIGHBORS
+        unknown = jnp.full(shape, jnp.inf, jnp.float32), jnp.zeros(shape, jnp.int32)
+        neighbors = jax.lax.fori_loop(0, num_tiles, compare, unknown)[1]
+
+        def measure(i: jax.Array, distances: jax.Array) -> jax.Array:
+            # by subtraction, so that two rows are as far from each other as the other way round
+            squared = jnp.sum((x - points[neighbors[:, i]]) ** 2, axis=1)
+            return distances.at[:, i].set(squared if is_squared else jnp.sqrt(squared))
+
+        distances = jax.lax.fori_loop(0, num_neighbors, measure, jnp.zeros(shape, jnp.float32))
         # the order of typicality 1 / (mean + 1e-5), which would round small means to ties
-        total = jnp.sum(jnp.where(is_neighbor[None, :], distances, 0.0), axis=1)
-        mean = total / jnp.maximum(num_neighbors, 1).astype(jnp.float32)
-        mean = jnp.where(is_free, mean, jnp.inf)
-        best = jnp.argmin(mean)
+        total = jnp.where(is_free, jnp.sum(jnp.sort(distances, axis=1), axis=1), jnp.inf)
+        best = jnp.argmin(total)
         index, least = carry
-        is_better = mean[best] < least
-        return jnp.where(is_better, rows[best], index), jnp.where(is_better, mean[best], least)
+        is_better = total[best] < least
+        return jnp.where(is_better, rows[best], index), jnp.where(is_better, total[best], least)
 
     return jax.lax.fori_loop(0, num_tiles, look, (jnp.int32(-1), jnp.float32(jnp.inf)))[0]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from badge_jax import Rows, k_center_greedy, k_dpp_swap, kmeans_plusplus, lazy_kmeans_plusplus
+from badge_jax import Rows, k_center_greedy, k_dpp_swap, kmeans, kmeans_plusplus, lazy_kmeans_plusplus
 
 N, C, D, K = 1_281_167, 1000, 2048, 10_000
 SAMPLERS = {
@@ -13,6 +13,8 @@ SAMPLERS = {
     "k_center_greedy": lambda key, rows, mask: k_center_greedy(rows, K, centers=mask),
     # its k × k matrices are what it holds; more than this is too slow to be wanted
     "k_dpp_swap": lambda key, rows, mask: k_dpp_swap(key, rows, 1000, available=mask),
+    "kmeans": lambda key, rows, mask: kmeans(key, rows.right, 1000, weights=mask.astype(jnp.float32)),
+    "kmeans in batches": lambda key, rows, mask: kmeans(key, rows.right, K),
 }
 
 
