@@ -7,6 +7,7 @@ from badge_jax.strategies._albl import albl
 from badge_jax.strategies._badge import badge
 from badge_jax.strategies._badge_kcenter import badge_kcenter
 from badge_jax.strategies._badge_kdpp import badge_kdpp
+from badge_jax.strategies._bait import bait
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
 from badge_jax.strategies._entropy import entropy
@@ -24,6 +25,7 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "albl": albl,
     "badge_kdpp": badge_kdpp,
     "badge_kcenter": badge_kcenter,
+    "bait": bait,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -41,6 +43,7 @@ __all__ = [
     "badge",
     "badge_kcenter",
     "badge_kdpp",
+    "bait",
     "check_needs",
     "confidence",
     "coreset",
