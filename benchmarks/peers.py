@@ -53,6 +53,29 @@ def numpy_k_dpp(
     return members.tolist()
 
 
+def numpy_bait(logits: np.ndarray, features: np.ndarray, k: int, num_steps: int) -> list[int]:
+    """The first steps of BAIT over "top class or not" without labeled rows, a rank-one update each, float64."""
+    weights = np.exp(np.asarray(logits, np.float64) - logits.max(axis=1, keepdims=True))
+    others = weights.sum(axis=1) - 1  # the greatest weight is 1
+    vectors = (np.sqrt(others) / (1 + others))[:, None] * features
+    target = vectors.T @ vectors / len(vectors)
+    inverse = np.eye(vectors.shape[1])
+    moved = vectors @ inverse
+    known, pull = (moved * vectors).sum(axis=1), ((moved @ target) * moved).sum(axis=1)
+    chosen: list[int] = []
+    for _ in range(num_steps):
+        gains = pull / (1 + known)
+        gains[chosen] = -np.inf
+        chosen.append(int(gains.argmax()))
+        column = inverse @ vectors[chosen[-1]]
+        weight, bend = 1 / (1 + known[chosen[-1]]), column @ target @ column
+        u, t = vectors @ column, vectors @ (inverse @ (target @ column))
+        pull += weight**2 * bend * u**2 - 2 * weight * u * t
+        known -= weight * u**2
+        inverse -= weight * np.outer(column, column)
+    return chosen
+
+
 def probabilities_of(residuals: np.ndarray) -> np.ndarray:
     """The probabilities p behind the residuals p − onehot(ŷ), whose only negative entry is at ŷ."""
     return residuals + np.eye(residuals.shape[1], dtype=residuals.dtype)[residuals.argmin(axis=1)]

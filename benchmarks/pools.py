@@ -13,7 +13,12 @@ RECIPES = ("soft", "confident", "long_tailed")
 
 
 def synthetic_pool(recipe: str, n: int, c: int, d: int) -> Rows:
-    """Features max(0, N(0, 1)); logits N(0, 1), and with it
+    """Gradient embeddings of `pool_outputs`."""
+    return jax.block_until_ready(jax.jit(gradient_embedding)(*pool_outputs(recipe, n, c, d)))
+
+
+def pool_outputs(recipe: str, n: int, c: int, d: int) -> tuple[jax.Array, jax.Array]:
+    """Logits [n, c] and features [n, d], float32: features max(0, N(0, 1)); logits N(0, 1), and with it
 
     soft:        nothing else: the network is unsure everywhere
     confident:   a gap of U(0, 20) on one random class: most rows are all but certain
@@ -27,7 +32,7 @@ def synthetic_pool(recipe: str, n: int, c: int, d: int) -> Rows:
         logits = logits + winners * jax.random.uniform(gap_key, (n, 1), maxval=20.0)
     if recipe == "long_tailed":
         features = features * jnp.exp(2 * jax.random.normal(scale_key, (n, 1)))
-    return jax.block_until_ready(jax.jit(gradient_embedding)(logits, features))
+    return logits, features
 
 
 def clustered_features(n: int, d: int, num_clusters: int = 40) -> jax.Array:

@@ -7,6 +7,7 @@ from badge_jax.strategies._albl import albl
 from badge_jax.strategies._badge import badge
 from badge_jax.strategies._badge_kcenter import badge_kcenter
 from badge_jax.strategies._badge_kdpp import badge_kdpp
+from badge_jax.strategies._bait import bait
 from badge_jax.strategies._cluster_margin import cluster_margin
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
@@ -42,6 +43,7 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "kmeans": kmeans,
     "typiclust": typiclust,
     "cluster_margin": cluster_margin,
+    "bait": bait,
 }
 """Name → maker: ``STRATEGIES[name](**options) -> Strategy``. Append new ones: colours in figures follow this
 order."""
@@ -59,6 +61,7 @@ __all__ = [
     "badge",
     "badge_kcenter",
     "badge_kdpp",
+    "bait",
     "check_needs",
     "cluster_margin",
     "confidence",
