@@ -20,7 +20,8 @@ class Strategies:
             strategy = make()
             is_stateless = not jax.tree.leaves(jax.eval_shape(lambda s=strategy: s.init(1, 1)))
             is_for_any = strategy.plan is not None or (is_stateless and not strategy.needs)
-            where = "any pool" if is_for_any else "in memory" if is_stateless else "no"
+            is_for_one = is_stateless and "labels" not in strategy.needs  # select has none
+            where = "any pool" if is_for_any else "in memory" if is_for_one else "no"
             parameters = inspect.signature(make).parameters.values()
             options = ", ".join(f"{option.name}={option.default}" for option in parameters)
             needs = ", ".join(strategy.needs) or "–"

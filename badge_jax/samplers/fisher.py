@@ -140,7 +140,7 @@ def total_information(form: Form, rows: Rows, weights: jax.Array) -> jax.Array:
         >>> total_information(FORMS["binary"], rows, jnp.ones(2)).tolist()
         [[[1.0, 0.0], [0.0, 4.0]]]
     """
-    return form.total(rows, weights)
+    return form.total(rows, weights.astype(jnp.float32))
 
 
 def start(base: jax.Array, target: jax.Array) -> Information:

@@ -88,7 +88,7 @@ def forward_backward(
         >>> from badge_jax import Rows
         >>> from badge_jax.samplers.fisher import FORMS, total_information
         >>> from badge_jax.samplers.forward_backward import forward_backward
-        >>> rows = Rows(jnp.ones((4, 1)), jnp.array([[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.5]]))
+        >>> rows = Rows(jnp.ones((4, 1)), jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.5]]))
         >>> target = total_information(FORMS["binary"], rows, jnp.ones(4))
         >>> forward_backward(FORMS["binary"], rows, 2, jnp.eye(2)[None], target).tolist()
         [0, 2]

@@ -85,6 +85,7 @@ def purity_radius(
     Returns:
         Scalar float32; ∞ if there is one cluster only.
     """
+    num_clusters = min(num_clusters, len(rows))
     clusters = kmeans(key, rows.right, num_clusters, weights=counted.astype(jnp.float32))
     distances = jnp.sort(nearest_of_another_group(as_points(rows), clusters.assignment, counted))
     place = jnp.floor((1 - purity) * jnp.sum(counted)).astype(jnp.int32)

@@ -23,7 +23,11 @@ from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned, stateless
 
-SELECTABLE = [name for name, make in STRATEGIES.items() if not jax.tree.leaves(make().init(1, 1))]
+SELECTABLE = [
+    name
+    for name, make in STRATEGIES.items()
+    if not jax.tree.leaves(make().init(1, 1)) and "labels" not in make().needs
+]
 N, C, D = 3000, 5, 12
 
 
