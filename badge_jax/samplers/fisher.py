@@ -24,7 +24,7 @@ References:
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ class Information(NamedTuple):
 
     Attributes:
         total: [b, e, e] float32, M: that of the base and of all chosen rows.
-        inverse: [b, e, e] float32, P = M⁻¹.
+        inverse: [b, e, e] float32, P = M⁻¹; see `refreshed`.
         target: [b, e, e] float32, F.
     """
 
@@ -143,25 +143,12 @@ def total_information(form: Form, rows: Rows, weights: jax.Array) -> jax.Array:
     return form.total(rows, weights.astype(jnp.float32))
 
 
-def start(base: jax.Array, target: jax.Array) -> Information:
-    """The information before any row is chosen.
-
-    Args:
-        base: [b, e, e] float32, M at the start, positive definite.
-        target: [b, e, e] float32, F.
-
-    Returns:
-        `Information`.
-    """
-    return Information(base, _inverse(base), target)
-
-
 def refreshed(information: Information) -> Information:
     """``information`` with P right to float32's rounding again, after it was updated many times.
 
     P is a difference of many numbers, and M a sum. A step of Newton's iteration, P ← P + P (1 − M P), squares
-    the error of P in two matrix products. If the error is too large for that, P is computed by Cholesky's
-    decomposition; it stays if float32 finds M not positive definite.
+    the error of P in two matrix products. If the error is too large for that, as at the start, P is computed by
+    Cholesky's decomposition; it stays if float32 finds M not positive definite.
     """
     total, inverse = information.total, information.inverse
     rest = jnp.eye(total.shape[-1])[None] - _matmul(total, inverse)
@@ -177,10 +164,36 @@ def refreshed(information: Information) -> Information:
 
 def _inverse(matrices: jax.Array) -> jax.Array:
     """The inverses of positive definite matrices [b, e, e]; NaN if one is not."""
-    lower = jnp.linalg.cholesky(matrices)
-    identity = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=jnp.float32), lower.shape)
-    half = jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
-    return _symmetric(_matmul(_transposed(half), half))
+
+    def invert(matrix: jax.Array) -> jax.Array:
+        lower = jnp.linalg.cholesky(matrix)
+        half = jax.scipy.linalg.solve_triangular(lower, jnp.eye(len(matrix), dtype=jnp.float32), lower=True)
+        return jnp.dot(half.T, half, precision=HIGHEST)
+
+    # one by one: in JAX 0.10, several batches of LAPACK calls at a time wait for each other on a CPU, for ever
+    return _symmetric(jax.lax.map(invert, matrices))
+
+
+def _inverses_of_small(matrices: jax.Array) -> jax.Array:
+    """The inverses of positive definite matrices [n, r, r], by r sweeps of each (Goodnight 1979).
+
+    A pivot is the share of a direction that is left, 1 or more if rows are added. It may round to 0 if a row is
+    removed that alone tells of a direction; then it counts as `_LEAST_REST`, and the row is dear.
+    """
+    places = jnp.arange(matrices.shape[1])
+
+    def sweep(p: jax.Array, swept: jax.Array) -> jax.Array:
+        column = jax.lax.dynamic_index_in_dim(swept, p, 1, keepdims=False)
+        pivot = jax.lax.dynamic_index_in_dim(column, p, 1)
+        pivot = jnp.maximum(pivot, _LEAST_REST)
+        scaled = column / pivot
+        here = (places == p)[None, :]
+        scaled_here = jnp.where(here, -1 / pivot, scaled)
+        rest = swept - column[:, :, None] * scaled[:, None, :]
+        rest = jnp.where(here[:, :, None], scaled_here[:, None, :], rest)
+        return jnp.where(here[:, None, :], scaled_here[:, :, None], rest)
+
+    return -jax.lax.fori_loop(0, matrices.shape[1], sweep, matrices)
 
 
 def change_of(information: Information, factor: jax.Array, sign: float) -> Change:
@@ -364,10 +377,13 @@ def _scores_of_all(information: Information, rows: Rows) -> Scores:
 
 def _gains_of_all(scores: Scores, sign: float) -> jax.Array:
     c = scores.known.shape[1]
-    lower = jnp.linalg.cholesky(jnp.eye(c)[None] + sign * scores.known)
-    half = jax.lax.linalg.triangular_solve(lower, scores.pull, left_side=True, lower=True)
-    both = jax.lax.linalg.triangular_solve(lower, _transposed(half), left_side=True, lower=True)
-    return sign * jnp.maximum(jnp.trace(both, axis1=1, axis2=2), 0.0)
+    identity = jnp.eye(c, dtype=jnp.float32)[None]
+
+    def gain(part: Scores) -> jax.Array:
+        rest = _inverses_of_small(identity + sign * part.known)
+        return sign * jnp.maximum(jnp.sum(rest * part.pull, axis=(1, 2)), 0.0)
+
+    return _map_tiles(scores, 8 * c**2, gain)
 
 
 def _update_of_all(scores: Scores, change: Change, u: jax.Array, t: jax.Array) -> Scores:
@@ -405,18 +421,23 @@ def _over_tiles(
     return jax.lax.fori_loop(0, num_tiles, step, total)
 
 
-def _map_tiles(rows: Rows, width: int, function: Callable[[Rows], Scores]) -> Scores:
-    """``function`` of every row, computed a tile at a time."""
-    n = len(rows)
+def _map_tiles(rows: Any, width: int, function: Callable[[Any], Any]) -> Any:
+    """``function`` of every row, computed a tile at a time; both are pytrees of arrays with an axis of rows."""
+    n = len(jax.tree.leaves(rows)[0])
     tile = _tile(n, width)
-    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[:tile], rows))
-    out = jax.tree.map(lambda s: jnp.zeros((n, *s.shape[1:]), s.dtype), shapes)
 
-    def step(i: jax.Array, out: Scores) -> Scores:
+    def part_at(first: jax.Array) -> Any:
+        return function(jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), rows))
+
+    def step(i: jax.Array, out: Any) -> Any:
         first = jnp.minimum(i * tile, n - tile)
-        part = function(jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile), rows))
+        part = part_at(first)
         return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, first, 0), out, part)
 
+    if n == tile:
+        return function(rows)
+    shapes = jax.eval_shape(part_at, jax.ShapeDtypeStruct((), jnp.int32))
+    out = jax.tree.map(lambda s: jnp.zeros((n, *s.shape[1:]), s.dtype), shapes)
     return jax.lax.fori_loop(0, -(-n // tile), step, out)
 
 

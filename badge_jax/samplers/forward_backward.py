@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from badge_jax.rows import Rows, check_rows
 from badge_jax.samplers.checks import availability, check_count
-from badge_jax.samplers.fisher import Change, Form, Information, Scores, after, change_of, refreshed, start
+from badge_jax.samplers.fisher import Change, Form, Information, Scores, after, change_of, refreshed
 
 ADD, REMOVE = 1.0, -1.0
 _EQUAL = 2.0**-20  # relative difference up to which gains are equal: they are sums of float32 numbers
@@ -104,7 +104,9 @@ def forward_backward(
     scale = jnp.trace(jnp.sum(target, axis=0)) / target.shape[0] / target.shape[1]
     target = jnp.ldexp(target, -jnp.frexp(jnp.where(scale > 0, scale, 1.0))[1])
     count = jnp.minimum(num_forward, jnp.sum(free))
-    design = _greedy(form, rows, free, start(base, target), count, ADD, num_forward, sizes)
+    design = _greedy(
+        form, rows, free, Information(base, jnp.zeros_like(base), target), count, ADD, num_forward, sizes
+    )
     if num_forward == k:
         return design.chosen
     return _without_the_least(form, rows, design, k, sizes)
@@ -116,8 +118,7 @@ def _without_the_least(form: Form, rows: Rows, design: "Design", k: int, sizes: 
     is_row = last_first >= 0
     some = rows[jnp.maximum(last_first, 0)]
     count = design.number - k  # negative if there are fewer
-    information = refreshed(design.information)
-    pruned = _greedy(form, some, is_row, information, count, REMOVE, len(some) - k, sizes)
+    pruned = _greedy(form, some, is_row, design.information, count, REMOVE, len(some) - k, sizes)
     places = jnp.nonzero(pruned.free[::-1], size=k, fill_value=-1)[0]
     return jnp.where(places >= 0, design.chosen[places], -1)
 
@@ -163,13 +164,14 @@ def _greedy(
         return design.is_going & (design.number < count)
 
     def step(design: Design) -> Design:
+        design = _kept_exact(form, rows, design)
         picks, changes = _propose(form, rows, design, sign, sizes)
         happened, free, scores, is_going = _verify(
             form, rows, design, picks, changes, jnp.arange(m) < count - design.number, sign
         )
         number = jnp.sum(happened, dtype=jnp.int32)
         places = jnp.where(happened, design.number + jnp.arange(m), most)
-        design = design._replace(
+        return design._replace(
             chosen=design.chosen.at[places].set(picks, mode="drop"),
             number=design.number + number,
             free=free,
@@ -178,18 +180,19 @@ def _greedy(
             ages=design.ages + number,
             is_going=is_going,
         )
-        return _kept_exact(form, rows, design)
 
-    scores = form.scores(information, rows)
+    nothing = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(form.scores, information, rows)
+    )
     design = Design(
-        jnp.full(most, -1, jnp.int32),
-        jnp.int32(0),
-        free,
-        information,
-        scores,
-        _heights(scores, free),
-        jnp.zeros(2, jnp.int32),
-        jnp.bool_(True),
+        chosen=jnp.full(most, -1, jnp.int32),
+        number=jnp.int32(0),
+        free=free,
+        information=information,
+        scores=nothing,
+        heights=jnp.full(2, jnp.inf),  # so that the first step computes the scores
+        ages=jnp.zeros(2, jnp.int32),
+        is_going=jnp.bool_(True),
     )
     return jax.lax.while_loop(is_short, step, design)
 

@@ -64,7 +64,7 @@ def test_rows_neither_labeled_nor_available_count_nowhere():
     kept = np.flatnonzero(~lost)
     rest = jax.tree.map(lambda part: part[kept], pool)
     for fisher in ("binary", "full"):
-        assert query(masked, 6, fisher=fisher) == kept[expected(rest, 6, fisher=fisher)].tolist()
+        assert query(masked, 7, fisher=fisher) == kept[expected(rest, 7, fisher=fisher)].tolist()
 
 
 def test_large_regularization_ranks_by_the_information_about_the_target():
