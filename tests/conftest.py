@@ -31,6 +31,13 @@ def _own_cache(request, tmp_path_factory):
     keep_compiled_programs()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Lets go of the programs of a module: thousands of them exhaust a process's memory maps, and it crashes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The raw data kept beside the repository for development."""
