@@ -33,7 +33,7 @@ def _own_cache(request, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs():
-    """Drops the programs of a module: thousands of them exhaust the memory maps of a process, and it crashes."""
+    """Drops the programs of a module: thousands exhaust the memory maps of a process, and it crashes."""
     yield
     jax.clear_caches()
 
