@@ -11,6 +11,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 EPSILON = float(jnp.finfo(jnp.float32).eps)  # relative spacing of float32
 _NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
 _TILE = 4096  # points in one matrix product
+_PAIRED = 256  # points that all are compared with in one matrix product
 _SUBTRACTED = 2**19  # entries subtracted in one step where points are compared again
 
 
@@ -338,6 +339,28 @@ def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array) -
     return CenterBlocks(lambda first: centers.block(first, size), size, count, origin)
 
 
+def blocks_at(
+    points: Points | PoolPoints,
+    indices: jax.Array,
+    first: jax.Array | int,
+    stop: jax.Array,
+    size: int,
+    origin: jax.Array,
+) -> CenterBlocks:
+    """The points at ``indices[first:stop]``, of which at least a block follows, in blocks of ``size``."""
+
+    def block_at(i: jax.Array) -> Points:
+        return points[jax.lax.dynamic_slice_in_dim(indices, first + i, size)]
+
+    return CenterBlocks(block_at, size, stop - first, origin)
+
+
+def places_of(marked: jax.Array, room: int) -> jax.Array:
+    """The places where ``marked`` [n] is True, in ascending order, padded with 0: [n + room] int32."""
+    n = len(marked)
+    return jnp.pad(jnp.nonzero(marked, size=n, fill_value=0)[0].astype(jnp.int32), (0, room))
+
+
 def nearest_center(points: Points | PoolPoints, blocks: CenterBlocks, start: jax.Array) -> jax.Array:
     """min(start, squared distance to the nearest centre).
 
@@ -398,11 +421,11 @@ def nearest_of_another_group(points: Points, groups: jax.Array, among: jax.Array
     Returns:
         [n] float32; ∞ where there is none, and for points that are not among them.
     """
-    order = jnp.nonzero(among, size=len(points), fill_value=0)[0]
+    order = places_of(among, _PAIRED)
 
     def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
         nearest, own = carry
-        others = groups[order[(first + jnp.arange(distances.shape[1])) % len(points)]]
+        others = groups[jax.lax.dynamic_slice_in_dim(order, first, distances.shape[1])]
         distances = jnp.where(own[:, None] != others[None, :], distances, jnp.inf)
         return jnp.minimum(nearest, jnp.min(distances, axis=1)), own
 
@@ -413,14 +436,10 @@ def nearest_of_another_group(points: Points, groups: jax.Array, among: jax.Array
 
 def _over_pairs(points: Points, among: jax.Array, fold: Callable, start: Any) -> Any:
     """`_over_blocks` of the points ``among`` [n] bool with one another."""
-    n, size = len(points), min(len(points), 256)
-    places = jnp.nonzero(among, size=n, fill_value=0)[0].astype(jnp.int32)
-
-    def block_at(first: jax.Array) -> Points:
-        return points[places[(first + jnp.arange(size)) % n]]
-
     count, origin = jnp.sum(among, dtype=jnp.int32), jnp.zeros(points.rows.right.shape[1], jnp.float32)
-    return _over_blocks(points, among, CenterBlocks(block_at, size, count, origin), fold, start)
+    size = min(len(points), _PAIRED)
+    blocks = blocks_at(points, places_of(among, size), 0, count, size, origin)
+    return _over_blocks(points, among, blocks, fold, start)
 
 
 def _over_blocks(

@@ -11,7 +11,6 @@ about ten minutes; ``--quick`` takes the small data set, fewer repeats, and writ
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from badge_jax.data import where_kept
-from benchmarks.harness import arguments, device, versions
+from benchmarks.harness import arguments, device, summary, versions
 
 HERE = Path(__file__).resolve().parents[1]
 IMPORTS = ("import jax", "import badge_jax", "import badge_jax.runs", "from badge_jax.runs import run")
@@ -45,11 +44,6 @@ def new_cache(folder: Path) -> Path:
     for name in ("mnist", "letter"):
         (folder / where_kept(name).name).symlink_to(where_kept(name))
     return folder
-
-
-def summary(seconds: list[float]) -> dict[str, float]:
-    low, high = min(seconds), max(seconds)
-    return {"median_s": round(statistics.median(seconds), 3), "min_s": round(low, 3), "max_s": round(high, 3)}
 
 
 def time_imports(trees: dict[str, Path], work: Path, repeats: int) -> list[dict[str, Any]]:
@@ -108,7 +102,8 @@ def time_sweeps(work: Path, repeats: int, options: list[str]) -> list[dict[str, 
 
 
 def record(benchmark: str, contestant: str, repeats: int, seconds: list[float], **what: Any) -> dict[str, Any]:
-    found = {"benchmark": benchmark, "contestant": contestant, **what, "repeats": repeats, **summary(seconds)}
+    found = {"benchmark": benchmark, "contestant": contestant, **what, "repeats": repeats}
+    found |= summary(seconds, digits=3)
     print(json.dumps(found), flush=True)
     return {**found, "device": device(), "versions": versions()}
 

@@ -12,7 +12,6 @@ replicates, and two experiments on made-up images of MNIST's and CIFAR-10's shap
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -43,7 +42,7 @@ from badge_jax import (
 )
 from badge_jax.models import PRECISIONS
 from benchmarks import training
-from benchmarks.harness import RESULTS, Contestant, device, versions
+from benchmarks.harness import RESULTS, Contestant, device, summary, versions
 from benchmarks.pools import RECIPES, synthetic_pool
 
 
@@ -53,9 +52,10 @@ class Part:
     def __init__(self, name: str, quick: bool) -> None:
         self.name, self.quick = name, quick
 
-    def emit(self, contestant: str, sizes: dict[str, int], **found: Any) -> None:
-        head = {"part": self.name, "contestant": contestant, "sizes": sizes}
-        print(json.dumps({**head, **found, "device": device(), "versions": versions()}), flush=True)
+    def emit(self, contestant: str, sizes: dict[str, int], seconds: list[float], **found: Any) -> None:
+        line = {"part": self.name, "contestant": contestant, "sizes": sizes, "repeats": len(seconds)}
+        line |= {**summary(seconds), **found, "device": device(), "versions": versions()}
+        print(json.dumps(line), flush=True)
 
     def time(self, contestant: str, sizes: dict[str, int], call: Callable, *args: Any, repeats: int = 5) -> Any:
         """Compiles, runs once, and times; returns the result."""
@@ -65,13 +65,8 @@ class Part:
         result = jax.block_until_ready(compiled(*args))
         seconds = [seconds_of(compiled, *args) for _ in range(repeats)]
         peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-        self.emit(
-            contestant,
-            sizes,
-            **summary(seconds),
-            compile_s=round(compile_seconds, 2),
-            peak_mib=peak and peak // 2**20,
-        )
+        found = {"compile_s": round(compile_seconds, 2), "peak_mib": peak and peak // 2**20}
+        self.emit(contestant, sizes, seconds, **found)
         return result
 
 
@@ -79,11 +74,6 @@ def seconds_of(call: Callable, *args: Any) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call(*args))
     return time.perf_counter() - start
-
-
-def summary(seconds: list[float]) -> dict[str, Any]:
-    found = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
-    return {"repeats": len(seconds)} | {name: round(value, 6) for name, value in found.items()}
 
 
 def seeders(part: Part) -> None:
@@ -137,7 +127,7 @@ def fit(part: Part, name: str, setting: training.Setting, contestant: Contestant
     first = seconds_of(call)
     seconds = [seconds_of(call) for _ in range(1 if part.quick else 5)]
     sizes = {"labels": setting.num_labeled, "minibatch": setting.minibatch, "steps": contestant.units}
-    part.emit(name, sizes, **summary(seconds), compile_s=round(max(0.0, first - min(seconds)), 2))
+    part.emit(name, sizes, seconds, compile_s=round(max(0.0, first - min(seconds)), 2))
 
 
 def query(part: Part) -> None:
@@ -189,28 +179,10 @@ def experiments(part: Part) -> None:
     """Active learning with BADGE, everything trained from scratch each round."""
     n = 1500 if part.quick else 60_000
     network = standardized(mlp(10), (0.5,), (0.25,))
-    learn(
-        part,
-        "MNIST's shape, perceptron",
-        network,
-        n,
-        (28, 28, 1),
-        batch_size=n // 60,
-        num_rounds=5,
-        minibatch=64,
-    )
+    learn(part, "MNIST's shape, perceptron", network, n, (28, 28, 1), n // 60, num_rounds=5, minibatch=64)
     n, width = (300, 8) if part.quick else (50_000, 64)
-    network = cifar_network(width)
-    learn(
-        part,
-        "CIFAR-10's shape, ResNet-18",
-        network,
-        n,
-        (32, 32, 3),
-        batch_size=n // 50,
-        num_rounds=3,
-        minibatch=128,
-    )
+    name, network = "CIFAR-10's shape, ResNet-18", cifar_network(width)
+    learn(part, name, network, n, (32, 32, 3), n // 50, num_rounds=3, minibatch=128)
 
 
 def learn(
@@ -219,8 +191,8 @@ def learn(
     model: Model,
     n: int,
     shape: tuple[int, ...],
-    *,
     batch_size: int,
+    *,
     num_rounds: int,
     minibatch: int,
 ) -> None:
@@ -246,7 +218,7 @@ def learn(
         state = learner.tell(state, np.asarray(rows), labels[np.asarray(rows)])
     sizes = {"n": n, "batch": batch_size, "rounds": num_rounds}
     for step, times in seconds.items():
-        part.emit(f"{name}: {step}", sizes, **summary(times))
+        part.emit(f"{name}: {step}", sizes, times)
 
 
 def made_up_images(n: int, shape: tuple[int, ...], noise: float = 80.0) -> tuple[jax.Array, np.ndarray]:

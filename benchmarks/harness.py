@@ -71,8 +71,7 @@ def compare(
             seconds[name].append(_seconds(call))
     records = []
     for contestant in contestants:
-        times = seconds[contestant.name]
-        median = statistics.median(times)
+        found = summary(seconds[contestant.name])
         records.append(
             {
                 "benchmark": benchmark,
@@ -81,10 +80,8 @@ def compare(
                 "unit": unit,
                 "units": contestant.units,
                 "repeats": repeats,
-                "median_s": round(median, 6),
-                "min_s": round(min(times), 6),
-                "max_s": round(max(times), 6),
-                "compile_s": round(max(0.0, first[contestant.name] - median), 3),
+                **found,
+                "compile_s": round(max(0.0, first[contestant.name] - found["median_s"]), 3),
                 "peak_mib": _peak_memory(alone, contestant.name),
                 "device": device(),
                 "versions": versions(),
@@ -148,6 +145,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def summary(seconds: Sequence[float], digits: int = 6) -> dict[str, float]:
+    """Median, least and most of the timed runs."""
+    found = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
+    return {name: round(value, digits) for name, value in found.items()}
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -18,6 +18,8 @@ from badge_jax.rows import (
     nearest_place,
 )
 from badge_jax.samplers._lazy_kmeans_plusplus import lazy_kmeans_plusplus
+from badge_jax.samplers.checks import is_count
+from badge_jax.samplers.draw import shuffled
 
 _BATCH = 5000  # rows in a mini-batch, where the caller leaves the choice to us
 _MOST_WORK = 1e13  # n·K·d above which an iteration over all rows is too long
@@ -141,19 +143,15 @@ def _check(points: jax.Array, max_clusters: int, weights: jax.Array | None, batc
     if points.ndim != 2 or points.dtype != jnp.float32:
         raise ValueError(f"points are {points.dtype} of shape {points.shape}; wanted float32 [n, d]")
     n = points.shape[0]
-    if not _is_count(max_clusters) or max_clusters > n:
+    if not is_count(max_clusters) or max_clusters > n:
         raise ValueError(f"max_clusters is {max_clusters!r}; wanted 1 to {n}, the number of points")
-    if batch is not None and not _is_count(batch):
+    if batch is not None and not is_count(batch):
         raise ValueError(f"batch is {batch!r}; wanted 1 or more")
     if weights is None:
         return jnp.ones(n, jnp.float32)
     if weights.shape != (n,) or weights.dtype != jnp.float32:
         raise ValueError(f"weights are {weights.dtype} of shape {weights.shape}; wanted float32 [{n}]")
     return weights
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class _Pool(NamedTuple):
@@ -412,7 +410,7 @@ def _by_batches(
     num_rows = jnp.sum(pool.weights > 0, dtype=jnp.int32)
 
     def one_pass(passes: _Passes) -> _Passes:
-        order = _shuffled(jax.random.fold_in(key, passes.iteration), pool.weights > 0)
+        order = shuffled(jax.random.fold_in(key, passes.iteration), pool.weights > 0)
         order = jnp.pad(order, (0, batch))
 
         def one_batch(i: jax.Array, carry: tuple) -> tuple:
@@ -436,13 +434,6 @@ def _by_batches(
         centers, jnp.zeros(num_centers, jnp.float32), jnp.float32(jnp.inf), jnp.array(True), jnp.int32(0)
     )
     return jax.lax.while_loop(lambda p: p.is_lower & (p.iteration < num_iters), one_pass, start).centers
-
-
-def _shuffled(key: jax.Array, counted: jax.Array) -> jax.Array:
-    """The rows ``counted`` [n] bool in random order, then the others: [n] int32."""
-    n = len(counted)
-    parts = ~counted, jax.random.bits(key, (n,), jnp.uint32), jnp.arange(n, dtype=jnp.int32)
-    return jax.lax.sort(parts, num_keys=2)[2]
 
 
 def _nearest_of(

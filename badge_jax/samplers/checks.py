@@ -12,6 +12,11 @@ def check_count(k: int, n: int) -> None:
         raise ValueError(f"k = {k} rows asked of a pool of {n}; wanted 1 to {n}")
 
 
+def is_count(value: object) -> bool:
+    """Whether ``value`` is a Python int of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def availability(available: jax.Array | None, n: int) -> jax.Array:
     """The mask of the rows that may be chosen.
 

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 
 from badge_jax.rows import (
     EPSILON,
-    CenterBlocks,
     Points,
     Rows,
     as_points,
+    blocks_at,
     check_rows,
     nearest_center,
+    places_of,
     squared_distances,
     squared_distances_to_row,
 )
@@ -28,6 +29,7 @@ from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
 
 KERNELS = ("rbf", "top_hat")
 _TILE = 1024  # rows and targets in one matrix product
+_BLOCK = 256  # centres in one
 _WIDE = 8192  # targets in one where the rows are few
 _MOST_HELD = 2**25  # similarities of rows to targets that are held, 128 MiB
 _MOST_CANDIDATES = 512
@@ -101,9 +103,7 @@ def coverage_greedy(
     similarity = _Kernel(
         kernel, jnp.float32(bandwidth) ** 2, jnp.max(jnp.where(free | centers, points.squared_norms, 0.0))
     )
-    places = jnp.nonzero(centers, size=n, fill_value=0)[0].astype(jnp.int32)
-    count = jnp.sum(centers, dtype=jnp.int32)
-    distances = _to_centers(to_cover.points, points, places, count, to_cover.worth > 0)
+    distances = _to_centers(to_cover.points, points, centers, to_cover.worth > 0)
     covered = jnp.where(jnp.isfinite(distances), similarity(distances), 0.0)
 
     bound = jnp.where(free, _all_gains(points, to_cover, covered, similarity), -jnp.inf)
@@ -291,20 +291,15 @@ def _choose(
     """Greedy choice among candidates [m], while one of them is certainly the best row of the pool."""
     m = len(candidates.indices)
 
-    def is_next(choice: _Choice) -> jax.Array:
-        place, value = choice.best()
-        return choice.is_fresh[place] & candidates.is_best(place, value) & (value > 0)
-
     def goes_on(choice: _Choice) -> jax.Array:
         place, value = choice.best()
         return (choice.picks.number < most) & (value > 0) & ~choice.is_fresh[place]
 
     def step(choice: _Choice) -> _Choice:
         # no lax.cond here: XLA would copy all that is held
-        place, _ = choice.best()
-        lacks = partial(_lacks, candidates.indices[place])
+        index = candidates.indices[choice.best()[0]]
         fill = partial(fetch_some, bound=choice.picks.bound)
-        held = jax.lax.while_loop(lacks, fill, choice.state.held)
+        held = jax.lax.while_loop(lambda held: held.slots[index] < 0, fill, choice.state.held)
         return take(compute(choice._replace(state=choice.state._replace(held=held))))
 
     def fetch_some(held: _Held, *, bound: jax.Array) -> _Held:
@@ -331,8 +326,8 @@ def _choose(
     def take(choice: _Choice) -> _Choice:
         """Picks the best candidate, if it is surely the best row."""
         (covered, held), (places, number, bound) = choice.state, choice.picks
-        place, _ = choice.best()
-        is_taken = is_next(choice)
+        place, value = choice.best()
+        is_taken = choice.is_fresh[place] & candidates.is_best(place, value) & (value > 0)
         row = held.similarities[held.slots[candidates.indices[place]]]
         covered = jnp.where(is_taken & (worth > 0), jnp.maximum(covered, row), covered)
         picks = Picks(
@@ -347,23 +342,13 @@ def _choose(
     return choice.state, choice.picks
 
 
-def _lacks(index: jax.Array, held: _Held) -> jax.Array:
-    return held.slots[index] < 0
-
-
-def _to_centers(
-    points: Points, pool: Points, places: jax.Array, count: jax.Array, matters: jax.Array
-) -> jax.Array:
-    """Squared distance of points [t] to the nearest of the rows ``places[:count]``; ∞ if there is none."""
-    size = min(256, len(places))
-
-    def block_at(first: jax.Array) -> Points:
-        return pool[places[(first + jnp.arange(size)) % len(places)]]
-
+def _to_centers(points: Points, pool: Points, is_center: jax.Array, matters: jax.Array) -> jax.Array:
+    """Squared distance of points [t] to the nearest of the pool's rows that is a centre; ∞ if there is none."""
     origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
+    count = jnp.sum(is_center, dtype=jnp.int32)
+    blocks = blocks_at(pool, places_of(is_center, _BLOCK), 0, count, min(len(is_center), _BLOCK), origin)
     start = jnp.where(matters, jnp.float32(jnp.inf), 0.0)
-    distances = nearest_center(points, CenterBlocks(block_at, size, count, origin), start)
-    return jnp.where(matters, distances, jnp.inf)
+    return jnp.where(matters, nearest_center(points, blocks, start), jnp.inf)
 
 
 def _filled_with_furthest(
@@ -377,8 +362,7 @@ def _filled_with_furthest(
 
     def fill() -> jax.Array:
         known = centers | is_pick
-        places = jnp.nonzero(known, size=n, fill_value=0)[0].astype(jnp.int32)
-        nearest = _to_centers(points, points, places, jnp.sum(known, dtype=jnp.int32), left)
+        nearest = _to_centers(points, points, known, left)
 
         def step(t: jax.Array, carry: tuple) -> tuple:
             chosen, nearest = carry

@@ -119,6 +119,13 @@ def gumbels(key: jax.Array, n: int) -> jax.Array:
     return -jnp.log(-jnp.log1p(-jnp.minimum(uniform, 1 - 2.0**-24)))
 
 
+def shuffled(key: jax.Array, counted: jax.Array) -> jax.Array:
+    """The rows ``counted`` [n] bool in random order, then the others: [n] int32."""
+    n = len(counted)
+    parts = ~counted, jax.random.bits(key, (n,), jnp.uint32), jnp.arange(n, dtype=jnp.int32)
+    return jax.lax.sort(parts, num_keys=2)[2]
+
+
 def default_block(n: int) -> int:
     """Rows in a block of the two-level draw from n rows: max(1024, ⌈√n⌉), or n if that is less."""
     return min(n, max(1024, math.isqrt(n - 1) + 1))

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.rows import (
-    CenterBlocks,
     Points,
     PoolPoints,
     Rows,
     at_unit_scale,
+    blocks_at,
     check_rows,
     middle_of,
     nearest_center,
     nearest_place,
+    places_of,
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
@@ -77,14 +78,13 @@ def k_center_greedy(
     longest = jnp.argmax(jnp.where(free, points.squared_norms, -1.0)).astype(jnp.int32)
     is_first = jnp.any(free) & ~jnp.any(centers)
     is_center = centers.at[jnp.where(is_first, longest, n)].set(True, mode="drop")
-    places = jnp.nonzero(is_center, size=n, fill_value=0)[0].astype(jnp.int32)
-    places = jnp.pad(places, (0, k + _CANDIDATES + _BLOCK))
+    places = places_of(is_center, k + _CANDIDATES + _BLOCK)
     count = jnp.sum(is_center, dtype=jnp.int32)
 
     def pick(state: Centers, candidates: Candidates, most: jax.Array) -> tuple[Centers, Picks]:
         here = points[candidates.indices]
         seen = jnp.where(candidates.bound > 0, state.seen[candidates.indices], state.number)
-        new = _centers(points, state.indices, jnp.min(seen), state.number, _BLOCK, origin)
+        new = blocks_at(points, state.indices, jnp.min(seen), state.number, _BLOCK, origin)
         candidates = candidates._replace(bound=nearest_center(here, new, candidates.bound))
         picks = choose_furthest(here, candidates, most)
         number = state.number + picks.number
@@ -138,7 +138,7 @@ def _compared_in_cells(
     n, tile = len(points), min(len(points), _TILE)
     num_pivots = jnp.minimum(count, _PIVOTS)
     pivots = places[jnp.arange(_PIVOTS) * count // jnp.maximum(num_pivots, 1)]
-    blocks = _centers(points, pivots, jnp.int32(0), num_pivots, _START_BLOCK, origin)
+    blocks = blocks_at(points, pivots, jnp.int32(0), num_pivots, _START_BLOCK, origin)
     cell, distance = nearest_place(points, blocks)
     # a pivot that is nearly a copy of another one may lie in its cell, and then its own cell has no centre
     bound = jnp.where(bound > 0, jnp.minimum(bound, distance), bound)
@@ -151,21 +151,10 @@ def _compared_in_cells(
         here = jax.lax.dynamic_slice_in_dim(order, jnp.minimum(i * tile, n - tile), tile)
         first, stop = starts[cell[here[0]]], starts[cell[here[-1]] + 1]
         stop = jnp.minimum(stop, first + _MOST_IN_CELLS)
-        near = _centers(points, places[by_cell], first, stop, _START_BLOCK, origin)
+        near = blocks_at(points, places[by_cell], first, stop, _START_BLOCK, origin)
         return bound.at[here].set(nearest_center(points[here], near, bound[here]))
 
     return jax.lax.fori_loop(0, -(-n // tile), compare, bound)
-
-
-def _centers(
-    points: PoolPoints, indices: jax.Array, first: jax.Array, stop: jax.Array, size: int, origin: jax.Array
-) -> CenterBlocks:
-    """The points at ``indices[first:stop]``, of which at least a block follows, in blocks of ``size``."""
-
-    def block_at(i: jax.Array) -> Points:
-        return points[jax.lax.dynamic_slice_in_dim(indices, first + i, size)]
-
-    return CenterBlocks(block_at, size, stop - first, origin)
 
 
 def choose_furthest(points: Points, candidates: Candidates, most: jax.Array) -> Picks:

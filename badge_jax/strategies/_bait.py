@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import EPSILON, Rows
-from badge_jax.samplers.checks import check_count
+from badge_jax.samplers.checks import check_count, is_count
 from badge_jax.samplers.fisher import FORMS, Form, total_information
 from badge_jax.samplers.forward_backward import forward_backward
 from badge_jax.strategies._random import uniform
@@ -103,8 +103,7 @@ def _check_options(
         raise ValueError(f"regularization is {regularization!r}; wanted a number above 0, or 'relative'")
     if not (_is_number(prune) and prune >= 1):
         raise ValueError(f"prune is {prune!r}; wanted a number, 1 or more")
-    is_count = isinstance(num_candidates, int) and not isinstance(num_candidates, bool) and num_candidates > 0
-    if num_candidates is not None and not is_count:
+    if num_candidates is not None and not is_count(num_candidates):
         raise ValueError(f"num_candidates is {num_candidates!r}; wanted None, or a Python int above 0")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from badge_jax.pool import Pool
 from badge_jax.samplers import kmeans
-from badge_jax.samplers.checks import check_count
+from badge_jax.samplers.checks import check_count, is_count
 from badge_jax.strategies.base import Strategy, check_needs, highest
 from badge_jax.strategies.embedding import check_embedding, embedded
 from badge_jax.strategies.scores import log_odds_of_margin
@@ -72,8 +72,7 @@ def cluster_margin(
     if pick not in PICKS:
         raise ValueError(f"pick is {pick!r}; wanted one of {', '.join(PICKS)}")
     for name, number in (("num_clusters", num_clusters), ("num_margin", num_margin)):
-        is_number = isinstance(number, int) and not isinstance(number, bool) and number >= 1
-        if number is not None and not is_number:
+        if number is not None and not is_count(number):
             raise ValueError(f"{name} is {number!r}; wanted 1 or more")
     given = None if clusters is None else _checked(clusters)
     needs = ("logits",) if given is not None else ("logits", embedding)

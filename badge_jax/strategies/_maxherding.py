@@ -3,7 +3,9 @@
 import jax
 
 from badge_jax.pool import Pool
+from badge_jax.samplers.checks import is_count
 from badge_jax.samplers.coverage import KERNELS, coverage_greedy
+from badge_jax.samplers.draw import shuffled
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
 
@@ -58,8 +60,8 @@ def check_coverage(bandwidth: float, kernel: str, num_targets: int | None) -> No
         raise ValueError(f"kernel is {kernel!r}; wanted one of {', '.join(KERNELS)}")
     if not bandwidth > 0:
         raise ValueError(f"bandwidth is {bandwidth}; wanted a number above 0")
-    if num_targets is not None and num_targets < 1:
-        raise ValueError(f"num_targets is {num_targets}; wanted 1 or more, or None for all rows")
+    if num_targets is not None and not is_count(num_targets):
+        raise ValueError(f"num_targets is {num_targets!r}; wanted 1 or more, or None for all rows")
 
 
 def draw_targets(key: jax.Array, pool: Pool, num_targets: int | None) -> jax.Array | None:
@@ -67,5 +69,4 @@ def draw_targets(key: jax.Array, pool: Pool, num_targets: int | None) -> jax.Arr
     n = pool.available.shape[0]
     if num_targets is None or num_targets >= n:
         return None
-    order = jax.random.uniform(key, (n,)) + ~(pool.available | pool.labeled)
-    return jax.lax.top_k(-order, num_targets)[1]
+    return shuffled(key, pool.available | pool.labeled)[:num_targets]

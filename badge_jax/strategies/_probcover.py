@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows, as_points, nearest_of_another_group
 from badge_jax.samplers import kmeans
+from badge_jax.samplers.checks import is_count
 from badge_jax.samplers.coverage import coverage_greedy
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
@@ -48,8 +49,8 @@ def probcover(
         raise ValueError(f"radius is {radius}; wanted 'purity' or a number above 0")
     if not 0 < purity < 1:
         raise ValueError(f"purity is {purity}; wanted a number between 0 and 1")
-    if num_clusters is not None and num_clusters < 2:
-        raise ValueError(f"num_clusters is {num_clusters}; wanted 2 or more, or None for one a class")
+    if num_clusters is not None and not (is_count(num_clusters) and num_clusters > 1):
+        raise ValueError(f"num_clusters is {num_clusters!r}; wanted 2 or more, or None for one a class")
     counts_classes = isinstance(radius, str) and num_clusters is None
     needs = dict.fromkeys((*EMBEDDINGS[embedding], *(("logits",) if counts_classes else ())))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from badge_jax.pool import Pool
 from badge_jax.rows import as_points, dense_rows, squared_distances
 from badge_jax.samplers import Clusters, kmeans
+from badge_jax.samplers.checks import is_count
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.embedding import check_embedding, embedded, normalized
 
@@ -51,7 +52,7 @@ def typiclust(*, embedding: str = "features", max_clusters: int = 500, neighbors
     check_embedding(embedding)
     if neighbors not in NEIGHBORS:
         raise ValueError(f"neighbors is {neighbors!r}; wanted one of {', '.join(NEIGHBORS)}")
-    if not isinstance(max_clusters, int) or isinstance(max_clusters, bool) or max_clusters < 1:
+    if not is_count(max_clusters):
         raise ValueError(f"max_clusters is {max_clusters!r}; wanted 1 or more")
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:

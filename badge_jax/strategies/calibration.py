@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import HIGHEST
+from badge_jax.samplers.draw import shuffled
 
 _MOST_TEMPERATURE = 20.0
 _MOST_LABELED = 4096  # labeled rows that a probe sees
@@ -62,9 +63,8 @@ def probe_temperature(key: jax.Array, pool: Pool) -> jax.Array:
     It stands for the network, which was trained on all labels, so that none is left to calibrate it with. The
     other 30 % choose the temperature.
     """
-    n, c = pool.logits.shape
-    order = jax.random.uniform(key, (n,)) + ~pool.labeled
-    rows = jax.lax.top_k(-order, min(n, _MOST_LABELED))[1]
+    c = pool.logits.shape[1]
+    rows = shuffled(key, pool.labeled)[:_MOST_LABELED]
     is_known, labels = pool.labeled[rows] & (pool.labels[rows] >= 0), pool.labels[rows]
     count = jnp.sum(is_known)
     place = jnp.cumsum(is_known) - 1
