@@ -9,6 +9,7 @@ import pytest
 
 from badge_jax import dense_rows, kmeans, lazy_kmeans_plusplus
 from badge_jax.samplers import _kmeans as module
+from badge_jax.samplers.draw import shuffled
 
 N, K, D = 601, 80, 6  # more clusters than are compared with every row in each iteration; n is prime
 
@@ -249,7 +250,7 @@ def by_batches(seed, points, num_passes, batch=100):
     centers, points = points[seeds_of(seed, points)].astype(np.float64), points.astype(np.float64)
     for iteration in range(num_passes):
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], iteration)
-        order = np.asarray(module._shuffled(key, jnp.ones(n, bool)))
+        order = np.asarray(shuffled(key, jnp.ones(n, bool)))
         assert sorted(order) == list(range(n))
         values.append(0)
         for start in range(0, n, batch):
