@@ -5,13 +5,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Compiling is most of the fast tests' time, and takes a third of it with these flags of the pinned jax. The slow
+# tests, and those with extras, compile as users do.
+QUICK := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+
 .PHONY: demo test test-extras test-all lint bench peers data clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
 
 test: .venv/.test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(QUICK) $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-extras: .venv/.peers .venv/.data
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "extras and not slow"
