@@ -39,6 +39,7 @@ def exact_inverse(rows, chain):
     return np.linalg.inv(gram(unit.to_dense()))
 
 
+@pytest.mark.slow
 def test_law():
     """A set of probability 1 % comes 4,000 ± 63 times: an error of 5 % in it is more than three deviations."""
     rows = random_rows(8)
@@ -71,7 +72,8 @@ def test_copies_and_zero_rows_never_meet_in_a_set():
     assert chi_square_p(sets_of_chains(rows, 3, 30_000), law) > 1e-4
 
 
-@pytest.mark.parametrize("spread", [0.02, pytest.param(0.01, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.02, 0.01])
 def test_law_of_rows_that_are_nearly_parallel(spread):
     """The inverse of the Gram matrix has entries of 10⁴ here, and the complement is 10⁻³ and less."""
     points = (1 + spread * np.random.default_rng(0).normal(size=(7, 4))).astype(np.float32)
