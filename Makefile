@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # Compiling is most of the fast tests' time, and takes a third of it with these flags of the pinned jax. The slow
 # tests, and those with extras, compile as users do.
-QUICK := XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 
 .PHONY: demo test test-extras test-all lint bench peers data clean
 

@@ -1,8 +1,8 @@
 """Every strategy on published embeddings of MNIST, from the first labels to 300, with a linear probe.
 
-    python -m experiments.embeddings run --data FOLDER     the missing curves; the same command resumes
-    python -m experiments.embeddings figures               CSV files and figures of the curves there are
-    python -m experiments.embeddings probe --data FOLDER   the probe against the published table
+    python -m experiments.embeddings run --dataset FOLDER     the missing curves; the same command resumes
+    python -m experiments.embeddings figures                  CSV files and figures of the curves there are
+    python -m experiments.embeddings probe --dataset FOLDER   the probe against the published table
 
 FOLDER holds embeddings_betatcvae_{train,test}.npy and labels_{train,test}.npy of
 github.com/fbickfordsmith/vae-embeddings (MIT): the codes of a β-TCVAE for MNIST, 60,000 x 10 and 10,000 x 10.
@@ -33,7 +33,9 @@ import optax
 from badge_jax import Pool, names
 from badge_jax.analysis import CurvePoint, Panel, plot_panels
 from badge_jax.analysis.tables import csv_text
+from badge_jax.array_files import open_npy
 from badge_jax.compiled import keep_compiled_programs
+from badge_jax.data.own import own_arrays
 from badge_jax.errors import InputError
 from badge_jax.files import write_whole
 from badge_jax.pool import Head
@@ -129,9 +131,9 @@ def fit_probe(inputs: jax.Array, labels: jax.Array, counted: jax.Array) -> Head:
         return Head(weights[NUM_CLASSES:].reshape(d, NUM_CLASSES), weights[:NUM_CLASSES])
 
     def loss(weights: jax.Array) -> jax.Array:
-        kernel, bias = head_of(weights)
-        losses = optax.softmax_cross_entropy_with_integer_labels(rows @ kernel + bias[None, :], labels)
-        return jnp.sum(jnp.where(counted, losses, 0.0)) + jnp.sum(kernel**2) / 2
+        head = head_of(weights)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits_of(head, rows), labels)
+        return jnp.sum(jnp.where(counted, losses, 0.0)) + jnp.sum(head.kernel**2) / 2
 
     def newton(_: int, weights: jax.Array) -> jax.Array:
         # a constant added to every bias changes nothing: without the 1 the Hessian would be singular
@@ -143,9 +145,14 @@ def fit_probe(inputs: jax.Array, labels: jax.Array, counted: jax.Array) -> Head:
     return head_of(jax.lax.fori_loop(0, NUM_NEWTON_STEPS, newton, jnp.zeros((d + 1) * NUM_CLASSES)))
 
 
+def logits_of(head: Head, inputs: jax.Array) -> jax.Array:
+    """Logits [n, c] of inputs [n, d]."""
+    return inputs @ head.kernel + head.bias[None, :]
+
+
 def accuracy_of(head: Head, inputs: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of rows whose largest logit is that of their label."""
-    return jnp.mean(jnp.argmax(inputs @ head.kernel + head.bias[None, :], axis=1) == labels)
+    return jnp.mean(jnp.argmax(logits_of(head, inputs), axis=1) == labels)
 
 
 # a learning curve
@@ -162,7 +169,7 @@ def make_curve(strategy: Strategy, cold_start: Strategy) -> Callable[[jax.Array,
 
         def look(rows: jax.Array, head: Head | None) -> Pool:
             labeled = mark_rows(n, rows)
-            logits = None if head is None else data.inputs @ head.kernel + head.bias[None, :]
+            logits = None if head is None else logits_of(head, data.inputs)
             known = jnp.where(labeled, data.labels, -1)
             return Pool(logits, data.inputs, known, labeled, ~labeled, head, data.inputs)
 
@@ -209,23 +216,23 @@ def run(data: Data, path: Path, num_seeds: int) -> None:
     """Makes the curves that are missing, and writes the file anew after each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     curves = read_curves(path)
-    for job in all_jobs(num_seeds):
-        if job in curves:
-            continue
-        start = time.perf_counter()
-        program, pool = program_of(job.strategy, job.cold_start), drawn(data, job.seed)
-        accuracies, rows = jax.block_until_ready(program(jax.random.key(job.seed), pool))
-        num_labels = len(np.unique(rows[rows >= 0]))
-        if num_labels != MOST_LABELS:
-            raise RuntimeError(f"{job} labeled {num_labels} distinct rows; wanted {MOST_LABELS}")
-        seconds = round(time.perf_counter() - start, 2)
-        curves[job] = {"accuracy": [round(float(a), 4) for a in accuracies], "seconds": seconds}
-        lines = [json.dumps({**job._asdict(), **curve}) + "\n" for job, curve in curves.items()]
-        write_whole(path, "".join(lines).encode())
-        print(
-            f"{job.strategy} after {job.cold_start}, seed {job.seed}: {accuracies[-1]:.4f}, {seconds} s",
-            flush=True,
-        )
+    missing = [job for job in all_jobs(num_seeds) if job not in curves]
+    for seed, jobs in itertools.groupby(missing, key=lambda job: job.seed):
+        pool = drawn(data, seed)
+        for job in jobs:
+            start, program = time.perf_counter(), program_of(job.strategy, job.cold_start)
+            accuracies, rows = jax.block_until_ready(program(jax.random.key(seed), pool))
+            seconds = round(time.perf_counter() - start, 2)
+            num_labels = len(np.unique(rows[rows >= 0]))
+            if num_labels != MOST_LABELS:
+                raise RuntimeError(f"{job} labeled {num_labels} distinct rows; wanted {MOST_LABELS}")
+            curves[job] = {"accuracy": [round(float(a), 4) for a in accuracies], "seconds": seconds}
+            lines = [json.dumps({**job._asdict(), **curve}) + "\n" for job, curve in curves.items()]
+            write_whole(path, "".join(lines).encode())
+            print(
+                f"{job.strategy} after {job.cold_start}, seed {seed}: {accuracies[-1]:.4f}, {seconds} s",
+                flush=True,
+            )
 
 
 def drawn(data: Data, seed: int) -> Data:
@@ -241,76 +248,78 @@ def drawn(data: Data, seed: int) -> Data:
 
 def read_curves(path: Path) -> dict[Job, dict[str, Any]]:
     """The curves there are: accuracies with 10, 20, … labels, and how many seconds they took."""
-    lines = map(json.loads, path.read_text().splitlines() if path.exists() else ())
-    return {Job(line.pop("strategy"), line.pop("cold_start"), line.pop("seed")): line for line in lines}
+    try:
+        lines = [json.loads(text) for text in (path.read_text().splitlines() if path.exists() else ())]
+        return {Job(line.pop("strategy"), line.pop("cold_start"), line.pop("seed")): line for line in lines}
+    except (ValueError, AttributeError, KeyError):
+        raise InputError(f"--runs {path} is damaged, or no file of this script's; remove it") from None
+
+
+def by_pair(curves: dict[Job, dict[str, Any]]) -> dict[tuple[str, str], dict[int, dict[str, Any]]]:
+    """(strategy, cold start) -> seed -> curve, sorted."""
+    groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for job, curve in sorted(curves.items()):
+        groups.setdefault(job[:2], {})[job.seed] = curve
+    return groups
 
 
 def write_figures(curves: dict[Job, dict[str, Any]], out: Path) -> list[Path]:
     """Writes every curve, a summary and two figures; returns the files."""
     if not curves:
         raise InputError("there are no curves yet; wanted some, by the command run")
-    accuracies = {
-        pair: np.array([curve["accuracy"] for job, curve in curves.items() if job[:2] == pair])
-        for pair in dict.fromkeys(job[:2] for job in sorted(curves))
+    groups = by_pair(curves)
+    means = {
+        pair: mean_curve([curve["accuracy"] for curve in seeds.values()]) for pair, seeds in groups.items()
     }
     out.mkdir(parents=True, exist_ok=True)
     by_seed = [[*job, *curve["accuracy"]] for job, curve in sorted(curves.items())]
     write_whole(out / "curves.csv", csv_text(["strategy", "cold_start", "seed", *LABELS], by_seed).encode())
-    write_whole(out / "summary.csv", csv_text(*summary(curves)).encode())
-    groups = [Panel(title, "test accuracy (%)", points(accuracies, [(n, "random") for n in names_]), scale=100)
-              for title, names_ in GROUPS.items()]  # fmt: skip
-    starts = [
-        Panel(
-            f"{strategy}, after ten labels of …",
-            "test accuracy (%)",
-            {
-                start: of_pair
-                for start in COLD_STARTS
-                for of_pair in points(accuracies, [(strategy, start)]).values()
-            },
-            scale=100,
+    write_whole(out / "summary.csv", csv_text(*summary(groups)).encode())
+
+    def panel(title: str, pairs: dict[str, tuple[str, str]], **more: Any) -> Panel:
+        known = {name: means[pair] for name, pair in pairs.items() if pair in means}
+        return Panel(title, "test accuracy (%)", known, scale=100, **more)
+
+    strategies = [panel(title, {name: (name, "random") for name in group}) for title, group in GROUPS.items()]
+    cold_starts = [
+        panel(
+            f"{name}, after ten labels of …",
+            {start: (name, start) for start in COLD_STARTS},
             labels=(BATCH, 100),
         )
-        for strategy in AFTER_COLD_STARTS
+        for name in AFTER_COLD_STARTS
     ]
-    pictures = [*plot_panels(groups, out / "strategies"), *plot_panels(starts, out / "cold_starts")]
+    pictures = [*plot_panels(strategies, out / "strategies"), *plot_panels(cold_starts, out / "cold_starts")]
     return [out / "curves.csv", out / "summary.csv", *pictures]
 
 
-def points(
-    accuracies: dict[tuple[str, str], np.ndarray], pairs: list[tuple[str, str]]
-) -> dict[str, list[CurvePoint]]:
-    """Strategy -> its mean curve, for the pairs of strategy and cold start that there are."""
-    return {
-        pair[0]: [
-            CurvePoint(n, len(of_seeds), float(of_seeds.mean()), float(of_seeds.std()))
-            for n, of_seeds in zip(LABELS, accuracies[pair].T, strict=True)
-        ]
-        for pair in pairs
-        if pair in accuracies
-    }
+def mean_curve(accuracies: list[list[float]]) -> list[CurvePoint]:
+    """The mean curve of several seeds."""
+    found = zip(LABELS, np.array(accuracies).T, strict=True)
+    return [CurvePoint(n, len(seeds), float(seeds.mean()), float(seeds.std())) for n, seeds in found]
 
 
-def summary(curves: dict[Job, dict[str, Any]]) -> tuple[list[str], list[list]]:
+def summary(groups: dict[tuple[str, str], dict[int, dict[str, Any]]]) -> tuple[list[str], list[list]]:
     """Header and rows: for each strategy and cold start the mean accuracy at some numbers of labels and over
     all of them, how far the latter is above that of random labels with the same seed, its standard error, and
     the seconds of a curve."""
     shown = (10, 50, 100, 200, 300)
     header = ["strategy", "cold_start", "seeds", *(f"accuracy_{n}" for n in shown), "area", "area_above_random",
               "standard_error", "median_seconds"]  # fmt: skip
-    areas = {job: float(np.mean(curve["accuracy"])) for job, curve in curves.items()}
+    areas = {
+        pair: {seed: float(np.mean(curve["accuracy"])) for seed, curve in seeds.items()}
+        for pair, seeds in groups.items()
+    }
+    bases = areas.get(("random", "random"), {})
     rows = []
-    for pair in dict.fromkeys(job[:2] for job in sorted(curves)):
-        jobs = [job for job in curves if job[:2] == pair]
-        accuracy = np.mean([curves[job]["accuracy"] for job in jobs], axis=0)
-        bases = [Job("random", "random", job.seed) for job in jobs]
-        above = [areas[job] - areas[base] for job, base in zip(jobs, bases, strict=True) if base in areas]
+    for pair, seeds in groups.items():
+        accuracy = np.mean([curve["accuracy"] for curve in seeds.values()], axis=0)
+        means = [*(accuracy[LABELS.index(n)] for n in shown), np.mean(list(areas[pair].values()))]
+        above = [area - bases[seed] for seed, area in areas[pair].items() if seed in bases]
         error = np.std(above, ddof=1) / len(above) ** 0.5 if len(above) > 1 else float("nan")
-        seconds = float(np.median([curves[job]["seconds"] for job in jobs]))
-        means = [float(accuracy[LABELS.index(n)]) for n in shown] + [
-            float(np.mean([areas[job] for job in jobs]))
-        ]
-        rows.append([*pair, len(jobs), *(round(x, 4) for x in (*means, np.mean(above), error)), seconds])
+        seconds = np.median([curve["seconds"] for curve in seeds.values()])
+        numbers = (*means, np.mean(above) if above else float("nan"), error)
+        rows.append([*pair, len(seeds), *(round(float(x), 4) for x in numbers), round(float(seconds), 2)])
     return header, rows
 
 
@@ -328,7 +337,7 @@ def check_probe(data: Data) -> list[list]:
         for seed in range(NUM_SEEDS):
             pool = drawn(data, seed)
             of_class = [np.flatnonzero(np.asarray(pool.labels) == label) for label in range(NUM_CLASSES)]
-            chosen = np.concatenate([rows_[: num_labels // NUM_CLASSES] for rows_ in of_class])
+            chosen = np.concatenate([members[: num_labels // NUM_CLASSES] for members in of_class])
             head = fit(pool.inputs[chosen], pool.labels[chosen])
             found.append(float(accuracy_of(head, data.test_inputs, data.test_labels)))
         ours = float(np.mean(found)), float(np.std(found))
@@ -338,39 +347,43 @@ def check_probe(data: Data) -> list[list]:
 
 
 def load(folder: Path) -> Data:
-    """The embeddings and labels in a folder."""
-    try:
-        arrays = [
-            np.load(folder / f"{what}_{part}.npy")
-            for part in ("train", "test")
-            for what in ("embeddings_betatcvae", "labels")
-        ]
-    except OSError as error:
-        raise InputError(f"--data {folder}: {error.strerror}; wanted the files that --help names") from None
-    mean, std = arrays[0].mean(axis=0), arrays[0].std(axis=0)
-    inputs, test_inputs = (jnp.asarray((part - mean) / std, jnp.float32) for part in arrays[::2])
-    labels, test_labels = (jnp.asarray(part, jnp.int32) for part in arrays[1::2])
-    return Data(inputs, labels, test_inputs, test_labels)
+    """The embeddings and labels in a folder.
+
+    Raises:
+        InputError: for a file that is missing or damaged, and for arrays that are not as described above.
+    """
+    files = {"inputs": "embeddings_betatcvae_train", "labels": "labels_train",
+             "test_inputs": "embeddings_betatcvae_test", "test_labels": "labels_test"}  # fmt: skip
+    given = {field: open_npy(folder / f"{name}.npy", "--dataset") for field, name in files.items()}
+    arrays = own_arrays(str(folder), given)
+    if len(arrays.classes) != NUM_CLASSES or arrays.inputs.ndim != 2:
+        found = f"inputs {arrays.inputs.shape} of {len(arrays.classes)} classes"
+        raise InputError(f"--dataset {folder} holds {found}; wanted [n, d] of {NUM_CLASSES}")
+    mean, std = arrays.inputs.mean(axis=0), arrays.inputs.std(axis=0)
+    inputs, test_inputs = (jnp.asarray((part - mean) / std) for part in (arrays.inputs, arrays.test_inputs))
+    return Data(inputs, jnp.asarray(arrays.labels), test_inputs, jnp.asarray(arrays.test_labels))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "figures", "probe"))
-    parser.add_argument("--data", type=Path, help="folder of the embeddings, for run and probe")
+    parser.add_argument("--dataset", type=Path, help="folder of the embeddings, for run and probe")
     parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="seeds 0, 1, …")
     parser.add_argument("--runs", type=Path, default=Path("runs/embeddings.jsonl"), help="file of the curves")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/embeddings"))
     options = parser.parse_args()
-    if options.command != "figures" and options.data is None:
-        raise InputError(f"{options.command} wants --data FOLDER; --help says which files")
+    if options.command != "figures" and options.dataset is None:
+        raise InputError(f"{options.command} wants --dataset FOLDER; --help says which files")
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}; wanted at least 1")
     if options.command == "run":
         keep_compiled_programs()
-        run(load(options.data), options.runs, options.seeds)
+        run(load(options.dataset), options.runs, options.seeds)
     elif options.command == "figures":
         print(*write_figures(read_curves(options.runs), options.out), sep="\n")
     else:
         header = ["labels", "mean", "std", "published_mean", "published_std", "difference_over_its_error"]
-        text = csv_text(header, check_probe(load(options.data)))
+        text = csv_text(header, check_probe(load(options.dataset)))
         options.out.mkdir(parents=True, exist_ok=True)
         write_whole(options.out / "probe.csv", text.encode())
         print(text, end="")

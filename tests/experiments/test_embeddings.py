@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from badge_jax.errors import InputError
 from experiments import embeddings
 
 
-def toy_data(rows_a_class=60, d=4):
+def toy_data(rows_a_class=60, d=4, spread=2.0):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), rows_a_class)
-    inputs = (2 * rng.normal(size=(10, d))[labels] + 0.5 * rng.normal(size=(len(labels), d))).astype(np.float32)
+    inputs = (spread * rng.normal(size=(10, d))[labels] + 0.5 * rng.normal(size=(len(labels), d))).astype(
+        np.float32
+    )
     return embeddings.Data(*map(jnp.asarray, (inputs, labels, inputs, labels)))
 
 
@@ -31,6 +34,66 @@ def test_probe_is_at_the_minimum(num_counted):
     errors = p / p.sum(axis=1, keepdims=True) - np.eye(10)[np.asarray(data.labels)[order][:num_counted]]
     assert np.abs(errors.sum(axis=0)).max() < 1e-3
     assert np.abs(x.T @ errors + np.asarray(kernel)).max() < 1e-3
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("num_labels", [10, 400])
+def test_probe_is_that_of_scikit_learn(num_labels, shared_data):
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="wants scikit-learn (group peers)")
+    data = embeddings.load(shared_data / "mnist_vae")
+    rows = np.concatenate([np.flatnonzero(data.labels == label)[: num_labels // 10] for label in range(10)])
+    inputs, labels = data.inputs[rows], data.labels[rows]
+    head = embeddings.fit_probe(inputs, labels, jnp.ones(num_labels, bool))
+    theirs = linear_model.LogisticRegression(C=1, max_iter=5000, tol=1e-8).fit(inputs, labels)
+    np.testing.assert_allclose(head.kernel.T, theirs.coef_, atol=2e-3)
+    found = float(embeddings.accuracy_of(head, data.test_inputs, data.test_labels))
+    assert found == pytest.approx(theirs.score(data.test_inputs, data.test_labels), abs=5e-4)
+
+
+def write_folder(folder, **changed):
+    folder.mkdir()
+    data = toy_data()
+    arrays = dict(
+        zip(
+            ("embeddings_betatcvae_train", "labels_train", "embeddings_betatcvae_test", "labels_test"),
+            map(np.array, data),
+            strict=True,
+        )
+    )
+    for name, array in {**arrays, **changed}.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def test_folder_is_read_and_standardized(tmp_path):
+    data = embeddings.load(write_folder(tmp_path / "good"))
+    np.testing.assert_allclose(data.inputs.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(data.inputs.std(axis=0), 1, atol=1e-5)
+    assert np.array_equal(data.labels, toy_data().labels)
+
+
+def test_wrong_files_are_named(tmp_path):
+    halves = np.arange(600) % 2
+    for name, changed, message in [
+        (
+            "nan",
+            {"embeddings_betatcvae_test": np.full((600, 4), np.nan, np.float32)},
+            "values that are not finite",
+        ),
+        ("two", {"labels_train": halves, "labels_test": halves}, r"of 2 classes; wanted \[n, d\] of 10"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            embeddings.load(write_folder(tmp_path / name, **changed))
+    labels = write_folder(tmp_path / "short") / "labels_train.npy"
+    labels.write_bytes(labels.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"labels_train.npy is cut off"):
+        embeddings.load(labels.parent)
+    labels.unlink()
+    with pytest.raises(InputError, match=r"labels_train.npy does not exist; wanted a .npy file"):
+        embeddings.load(labels.parent)
+    (tmp_path / "curves.jsonl").write_text('{"strategy": "badge"')
+    with pytest.raises(InputError, match="is damaged"):
+        embeddings.read_curves(tmp_path / "curves.jsonl")
 
 
 def test_drawn_pool_holds_rows_with_their_labels(monkeypatch):
@@ -51,7 +114,7 @@ def test_curves_and_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(embeddings, "GROUPS", {"a few": ("random", "badge", "maxherding(num_targets=100)")})
     monkeypatch.setattr(embeddings, "COLD_STARTS", ("random", "kmeans"))
     monkeypatch.setattr(embeddings, "AFTER_COLD_STARTS", ("random", "badge"))
-    data, path = toy_data(), tmp_path / "curves.jsonl"
+    data, path = toy_data(spread=1.5), tmp_path / "curves.jsonl"
     embeddings.run(data, path, num_seeds=1)
     once = path.read_text()
     embeddings.run(data, path, num_seeds=2)
@@ -65,16 +128,11 @@ def test_curves_and_figures(tmp_path, monkeypatch):
     with (tmp_path / "out" / "summary.csv").open() as file:
         rows = {(row["strategy"], row["cold_start"]): row for row in csv.DictReader(file)}
     assert set(rows) == {(line["strategy"], line["cold_start"]) for line in lines}
-    of_badge = [
-        np.mean(line["accuracy"])
-        for line in lines
-        if (line["strategy"], line["cold_start"]) == ("badge", "kmeans")
-    ]
-    of_random = [
-        np.mean(line["accuracy"])
-        for line in lines
-        if (line["strategy"], line["cold_start"]) == ("random", "random")
-    ]
+
+    def areas(*pair):
+        return [np.mean(line["accuracy"]) for line in lines if (line["strategy"], line["cold_start"]) == pair]
+
+    of_badge, of_random = areas("badge", "kmeans"), areas("random", "random")
     above = np.subtract(of_badge, of_random)
     found = rows["badge", "kmeans"]
     assert float(found["area"]) == pytest.approx(np.mean(of_badge), abs=1e-4)

@@ -34,6 +34,7 @@ def test_maxherding_covers_rows_of_length_1(embedding, width):
     covered, free = found[:, pool.labeled].max(axis=1), np.array(pool.available)
     for pick in picks_of(maxherding(embedding=embedding, bandwidth=width), pool):
         gains = np.maximum(found - covered[:, None], 0).sum(axis=0)
+        assert pick >= 0
         assert free[pick]
         assert gains[pick] > (1 - 1e-5) * gains[free].max()
         covered, free[pick] = np.maximum(covered, found[:, pick]), False
