@@ -106,7 +106,11 @@ def coverage_greedy(
     distances = _to_centers(to_cover.points, points, centers, to_cover.worth > 0)
     covered = jnp.where(jnp.isfinite(distances), similarity(distances), 0.0)
 
-    bound = jnp.where(free, _all_gains(points, to_cover, covered, similarity), -jnp.inf)
+    if targets is None:
+        gains = _all_mutual_gains(to_cover, covered, similarity)
+    else:
+        gains = _all_gains(points, to_cover, covered, similarity)
+    bound = jnp.where(free, gains, -jnp.inf)
     floor = 4 * EPSILON * jnp.sum(to_cover.worth)  # below it, a gain is rounding
     bound = jnp.where((bound > -jnp.inf) & (bound <= floor), 0.0, bound)
     at_once = min(n, _AT_ONCE)
@@ -182,9 +186,7 @@ def _all_gains(points: Points, targets: _Targets, covered: jax.Array, similarity
     tile, part = min(n, _TILE), min(t, _TILE)
 
     def add_targets(j: jax.Array, total: jax.Array, here: Points, indices: jax.Array) -> jax.Array:
-        first = jnp.minimum(j * part, t - part)
-        worth, known = (jax.lax.dynamic_slice_in_dim(a, first, part) for a in (targets.worth, covered))
-        worth = jnp.where(first + jnp.arange(part) >= j * part, worth, 0.0)  # the last tile overlaps another
+        first, worth, known = _tile_of_targets(targets, covered, j, part)
         found = _tile_similarities(here, indices, targets, first, part, similarity)
         return total + _gain(found, worth, known)
 
@@ -196,6 +198,43 @@ def _all_gains(points: Points, targets: _Targets, covered: jax.Array, similarity
         return jax.lax.dynamic_update_slice_in_dim(gains, total, first, 0)
 
     return jax.lax.fori_loop(0, -(-n // tile), of_rows, jnp.zeros(n, jnp.float32))
+
+
+def _all_mutual_gains(targets: _Targets, covered: jax.Array, similarity: _Kernel) -> jax.Array:
+    """`_all_gains` where the rows are the targets: κ is symmetric, so two tiles are compared once."""
+    n = len(targets.worth)
+    tile = min(n, _TILE)
+    num_tiles = -(-n // tile)
+
+    def add(gains: jax.Array, first: jax.Array, new: jax.Array, found: jax.Array) -> jax.Array:
+        before = jax.lax.dynamic_slice_in_dim(gains, first, tile)
+        return jax.lax.dynamic_update_slice_in_dim(gains, jnp.where(new, before + found, before), first, 0)
+
+    def of_rows(i: jax.Array, gains: jax.Array) -> jax.Array:
+        first, worth, known = _tile_of_targets(targets, covered, i, tile)
+        here, indices = targets.points.block(first, tile), (first + jnp.arange(tile)).astype(jnp.int32)
+        is_new = indices >= i * tile
+
+        def of_pair(j: jax.Array, gains: jax.Array) -> jax.Array:
+            other, their_worth, their_known = _tile_of_targets(targets, covered, j, tile)
+            found = _tile_similarities(here, indices, targets, other, tile, similarity)
+            gains = add(gains, first, is_new, _gain(found, their_worth, their_known))
+            is_other = (i < j) & (other + jnp.arange(tile) >= j * tile)
+            return add(gains, other, is_other, _gain(found.T, worth, known))
+
+        return jax.lax.fori_loop(i, num_tiles, of_pair, gains)
+
+    return jax.lax.fori_loop(0, num_tiles, of_rows, jnp.zeros(n, jnp.float32))
+
+
+def _tile_of_targets(
+    targets: _Targets, covered: jax.Array, i: jax.Array, tile: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where the i-th tile begins, and worth and coverage there. The last tile overlaps another: what that one
+    has is worth 0 here."""
+    first = jnp.minimum(i * tile, len(targets.worth) - tile)
+    worth, known = (jax.lax.dynamic_slice_in_dim(a, first, tile) for a in (targets.worth, covered))
+    return first, jnp.where(first + jnp.arange(tile) >= i * tile, worth, 0.0), known
 
 
 def _gain(similarities: jax.Array, worth: jax.Array, covered: jax.Array) -> jax.Array:
