@@ -94,10 +94,13 @@ def lazy_kmeans_plusplus(
         return accept(state, proposals, points[proposals.indices], wanted, sizes)
 
     def fold(state: Seeding) -> jax.Array:
+        is_left = state.bound[order] > 0  # the rows drawn since, often the longest ones, need no bound
+        left = order[jnp.nonzero(is_left, size=n, fill_value=n - 1)[0]]
+        num_blocks = (jnp.sum(is_left, dtype=jnp.int32) + sizes.row_block - 1) // sizes.row_block
+
         def fold_one(block: jax.Array, bound: jax.Array) -> jax.Array:
-            indices = jax.lax.dynamic_slice_in_dim(
-                order, jnp.minimum(block * sizes.row_block, n - sizes.row_block), sizes.row_block
-            )
+            first = jnp.minimum(block * sizes.row_block, n - sizes.row_block)
+            indices = jax.lax.dynamic_slice_in_dim(left, first, sizes.row_block)
             block_bound = bound[indices]
             block_bound = jax.lax.cond(
                 jnp.any(centers_that_matter(state, extent_of(norms[indices], block_bound))),
@@ -106,7 +109,7 @@ def lazy_kmeans_plusplus(
             )
             return bound.at[indices].set(block_bound)
 
-        return jax.lax.fori_loop(0, -(-n // sizes.row_block), fold_one, state.bound)
+        return jax.lax.fori_loop(0, num_blocks, fold_one, state.bound)
 
     def draw_and_fold(state: Seeding) -> Seeding:
         state = state._replace(extents=sample_extents(norms, state.bound, sizes))
