@@ -211,7 +211,9 @@ def _scaled(numbers: jax.Array, scales: jax.Array) -> jax.Array:
     return numbers * scales[0] * scales[1]
 
 
-def squared_distances(points: Points, centers: Points, counted: jax.Array, origin: jax.Array) -> jax.Array:
+def squared_distances(
+    points: Points, centers: Points, counted: jax.Array, origin: jax.Array | None
+) -> jax.Array:
     """Squared distance from every point x to every centre y, 0 for a copy.
 
     ‖x‖² + ‖y‖² − 2⟨x, y⟩ by matrix products, which loses its digits where x and y are near each other. So a
@@ -222,7 +224,8 @@ def squared_distances(points: Points, centers: Points, counted: jax.Array, origi
         points: `Points` [n].
         centers: `Points` [m].
         counted: [n, m] bool, pairs whose distance matters; for others it may lack digits.
-        origin: [d] float32, from which ordinary vectors are seen (`middle`).
+        origin: [d] float32, from which ordinary vectors are seen (`middle`). None: from 0, which saves a copy
+            of the points.
 
     Returns:
         [n, m] float32.
@@ -238,9 +241,9 @@ def squared_distances(points: Points, centers: Points, counted: jax.Array, origi
     return _for_marked(jnp.any(is_near & counted, axis=1), _at_a_time(points, centers), again, squared)
 
 
-def _by_products(points: Points, centers: Points, origin: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _by_products(points: Points, centers: Points, origin: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Squared distances by matrix products, and which of them are so small that they lack digits, [n, m]."""
-    if points.rows.left.shape[1] > 1:
+    if origin is None or points.rows.left.shape[1] > 1:
         inner, norms, others = (
             inner_products(points.rows, centers.rows),
             points.squared_norms,
@@ -331,10 +334,10 @@ class CenterBlocks(NamedTuple):
     at: Callable[[jax.Array], Points]
     size: int
     num_centers: jax.Array
-    origin: jax.Array
+    origin: jax.Array | None
 
 
-def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array) -> CenterBlocks:
+def blocks_of(centers: Points, size: int, count: jax.Array, origin: jax.Array | None) -> CenterBlocks:
     """The first ``count`` of ``centers`` [m], in blocks of ``size``; m is a multiple of it."""
     return CenterBlocks(lambda first: centers.block(first, size), size, count, origin)
 
@@ -345,7 +348,7 @@ def blocks_at(
     first: jax.Array | int,
     stop: jax.Array,
     size: int,
-    origin: jax.Array,
+    origin: jax.Array | None,
 ) -> CenterBlocks:
     """The points at ``indices[first:stop]``, of which at least a block follows, in blocks of ``size``."""
 
@@ -436,9 +439,8 @@ def nearest_of_another_group(points: Points, groups: jax.Array, among: jax.Array
 
 def _over_pairs(points: Points, among: jax.Array, fold: Callable, start: Any) -> Any:
     """`_over_blocks` of the points ``among`` [n] bool with one another."""
-    count, origin = jnp.sum(among, dtype=jnp.int32), jnp.zeros(points.rows.right.shape[1], jnp.float32)
-    size = min(len(points), _PAIRED)
-    blocks = blocks_at(points, places_of(among, size), 0, count, size, origin)
+    count, size = jnp.sum(among, dtype=jnp.int32), min(len(points), _PAIRED)
+    blocks = blocks_at(points, places_of(among, size), 0, count, size, None)
     return _over_blocks(points, among, blocks, fold, start)
 
 

@@ -25,7 +25,7 @@ from badge_jax.rows import (
     squared_distances_to_row,
 )
 from badge_jax.samplers.checks import availability, check_count
-from badge_jax.samplers.lazy_greedy import Candidates, Picks, lazy_greedy
+from badge_jax.samplers.lazy_greedy import Candidates, Greedy, Picks, continued, has_next
 
 KERNELS = ("rbf", "top_hat")
 _TILE = 1024  # rows and targets in one matrix product
@@ -34,6 +34,7 @@ _WIDE = 8192  # targets in one where the rows are few
 _MOST_HELD = 2**25  # similarities of rows to targets that are held, 128 MiB
 _MOST_CANDIDATES = 512
 _AT_ONCE = 32  # gains computed together
+_WORN = 5  # share of the rows looked at one by one, 1/5, that costs as much as all gains anew
 _MARGIN = 1e-5  # by how much two sums of the same gain may differ
 _NOISE = 1e-4  # error of a similarity above which near rows are compared by subtraction
 
@@ -106,27 +107,49 @@ def coverage_greedy(
     distances = _to_centers(to_cover.points, points, centers, to_cover.worth > 0)
     covered = jnp.where(jnp.isfinite(distances), similarity(distances), 0.0)
 
-    if targets is None:
-        gains = _all_mutual_gains(to_cover, covered, similarity)
-    else:
-        gains = _all_gains(points, to_cover, covered, similarity)
-    bound = jnp.where(free, gains, -jnp.inf)
     floor = 4 * EPSILON * jnp.sum(to_cover.worth)  # below it, a gain is rounding
-    bound = jnp.where((bound > -jnp.inf) & (bound <= floor), 0.0, bound)
     at_once = min(n, _AT_ONCE)
     num_held = max(1, min(_MOST_CANDIDATES, _MOST_HELD // len(to_cover.worth)) // at_once) * at_once
-    held = _Held(
+    nothing_held = _Held(
         jnp.zeros((num_held, len(to_cover.worth)), jnp.float32),
         jnp.full(num_held, n, jnp.int32),
         jnp.full(n, -1, jnp.int32),
         jnp.zeros(num_held, jnp.int32),
     )
+    is_mutual = targets is None
+    most_fetched = n // (_WORN if is_mutual else _WORN // 2)
+
+    def is_worn(state: _State) -> jax.Array:
+        return state.has_changed & (state.num_fetched > most_fetched)
+
+    def renewed(greedy: Greedy) -> Greedy:
+        """With the gains of all rows as bounds, and the choice that they allow until they are worn."""
+        covered = greedy.state.covered
+        if is_mutual:
+            gains = _all_mutual_gains(to_cover, covered, similarity)
+        else:
+            gains = _all_gains(points, to_cover, covered, similarity)
+        gains = jnp.where(gains <= floor, 0.0, gains)
+        return continued(
+            greedy._replace(
+                bound=jnp.where(greedy.bound > -jnp.inf, gains, -jnp.inf),
+                is_fresh=jnp.zeros(n, bool),
+                state=greedy.state._replace(num_fetched=jnp.int32(0), has_changed=jnp.array(False)),
+            ),
+            pick,
+            num_candidates=num_held,
+            margin=_MARGIN,
+            is_paused=is_worn,
+        )
 
     def pick(state: _State, candidates: Candidates, most: jax.Array) -> tuple[_State, Picks]:
         fetch = partial(_similarities_to_all, points=points, targets=to_cover, similarity=similarity)
-        return _choose(state, candidates, most, at_once, to_cover.worth, floor, fetch)
+        return _choose(state, candidates, most, at_once, to_cover.worth, floor, fetch, is_worn)
 
-    greedy = lazy_greedy(bound, k, _State(covered, held), pick, num_candidates=num_held, margin=_MARGIN)
+    bound = jnp.where(free, jnp.float32(1), -jnp.inf)  # any, until it is renewed
+    state = _State(covered, nothing_held, jnp.int32(0), jnp.array(False))
+    start = Greedy(jnp.zeros(k, jnp.int32), jnp.int32(0), bound, jnp.zeros(n, bool), state)
+    greedy = jax.lax.while_loop(has_next, renewed, start)
     return _filled_with_furthest(points, free, centers, greedy.chosen, greedy.number)
 
 
@@ -175,8 +198,7 @@ def _tile_similarities(
     others = targets.points.block(first, tile)
     numbers = jax.lax.dynamic_slice_in_dim(targets.indices, first, tile)
     is_itself = indices[:, None] == numbers[None, :]
-    origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
-    squared = squared_distances(points, others, ~is_itself & similarity.is_noisy, origin)
+    squared = squared_distances(points, others, ~is_itself & similarity.is_noisy, None)
     return similarity(jnp.where(is_itself, 0.0, squared))
 
 
@@ -292,10 +314,14 @@ class _State(NamedTuple):
     Attributes:
         covered: [t] float32, greatest similarity of a target to a centre or a pick.
         held: `_Held`.
+        num_fetched: scalar int32, rows whose similarities were computed since all bounds were.
+        has_changed: scalar bool, whether a row was chosen since then.
     """
 
     covered: jax.Array
     held: _Held
+    num_fetched: jax.Array
+    has_changed: jax.Array
 
 
 class _Choice(NamedTuple):
@@ -326,45 +352,48 @@ def _choose(
     worth: jax.Array,
     floor: jax.Array,
     fetch: Callable[[jax.Array], jax.Array],
+    is_worn: Callable[[_State], jax.Array],
 ) -> tuple[_State, Picks]:
-    """Greedy choice among candidates [m], while one of them is certainly the best row of the pool."""
+    """Greedy choice among candidates [m], while one of them is certainly the best row, and bounds are not worn."""
     m = len(candidates.indices)
 
     def goes_on(choice: _Choice) -> jax.Array:
         place, value = choice.best()
-        return (choice.picks.number < most) & (value > 0) & ~choice.is_fresh[place]
+        is_open = (choice.picks.number < most) & (value > 0) & ~choice.is_fresh[place]
+        return is_open & ~is_worn(choice.state)
 
     def step(choice: _Choice) -> _Choice:
         # no lax.cond here: XLA would copy all that is held
         index = candidates.indices[choice.best()[0]]
         fill = partial(fetch_some, bound=choice.picks.bound)
-        held = jax.lax.while_loop(lambda held: held.slots[index] < 0, fill, choice.state.held)
-        return take(compute(choice._replace(state=choice.state._replace(held=held))))
+        state = jax.lax.while_loop(lambda state: state.held.slots[index] < 0, fill, choice.state)
+        return take(compute(choice._replace(state=state)))
 
-    def fetch_some(held: _Held, *, bound: jax.Array) -> _Held:
-        is_missing = held.slots[candidates.indices] < 0
+    def fetch_some(state: _State, *, bound: jax.Array) -> _State:
+        is_missing = state.held.slots[candidates.indices] < 0
         indices = candidates.indices[jax.lax.top_k(jnp.where(is_missing, bound, -jnp.inf), at_once)[1]]
-        return held.with_rows(indices, fetch(indices))
+        held = state.held.with_rows(indices, fetch(indices))
+        return state._replace(held=held, num_fetched=state.num_fetched + at_once)
 
     def compute(choice: _Choice) -> _Choice:
         """The gains of the greatest bounds whose similarities are held."""
-        (covered, held), (_, _, bound) = choice.state, choice.picks
+        held, bound = choice.state.held, choice.picks.bound
         slots = held.slots[candidates.indices]
         is_stale = (slots >= 0) & ~choice.is_fresh
         places = jax.lax.top_k(jnp.where(is_stale, bound, -jnp.inf), at_once)[1]
-        gains = _gain(held.similarities[slots[places]], worth, covered)
+        gains = _gain(held.similarities[slots[places]], worth, choice.state.covered)
         gains = jnp.where(bound[places] > -jnp.inf, jnp.where(gains > floor, gains, 0.0), -jnp.inf)
         held = held._replace(last_use=held.last_use.at[slots[places]].set(jnp.max(held.last_use) + 1))
         places = jnp.where(is_stale[places], places, m)
         return _Choice(
             choice.picks._replace(bound=bound.at[places].set(gains, mode="drop")),
             choice.is_fresh.at[places].set(True, mode="drop"),
-            _State(covered, held),
+            choice.state._replace(held=held),
         )
 
     def take(choice: _Choice) -> _Choice:
         """Picks the best candidate, if it is surely the best row."""
-        (covered, held), (places, number, bound) = choice.state, choice.picks
+        (covered, held, _, has_changed), (places, number, bound) = choice.state, choice.picks
         place, value = choice.best()
         is_taken = choice.is_fresh[place] & candidates.is_best(place, value) & (value > 0)
         row = held.similarities[held.slots[candidates.indices[place]]]
@@ -374,7 +403,8 @@ def _choose(
             number + is_taken,
             bound.at[place].set(jnp.where(is_taken, -jnp.inf, bound[place])),
         )
-        return _Choice(picks, choice.is_fresh & ~is_taken, _State(covered, held))
+        state = choice.state._replace(covered=covered, has_changed=has_changed | is_taken)
+        return _Choice(picks, choice.is_fresh & ~is_taken, state)
 
     picks = Picks(jnp.zeros(m, jnp.int32), jnp.int32(0), candidates.bound)
     choice = jax.lax.while_loop(goes_on, step, _Choice(picks, jnp.zeros(m, bool), state))
@@ -383,9 +413,8 @@ def _choose(
 
 def _to_centers(points: Points, pool: Points, is_center: jax.Array, matters: jax.Array) -> jax.Array:
     """Squared distance of points [t] to the nearest of the pool's rows that is a centre; ∞ if there is none."""
-    origin = jnp.zeros(points.rows.right.shape[1], jnp.float32)
     count = jnp.sum(is_center, dtype=jnp.int32)
-    blocks = blocks_at(pool, places_of(is_center, _BLOCK), 0, count, min(len(is_center), _BLOCK), origin)
+    blocks = blocks_at(pool, places_of(is_center, _BLOCK), 0, count, min(len(is_center), _BLOCK), None)
     start = jnp.where(matters, jnp.float32(jnp.inf), 0.0)
     return jnp.where(matters, nearest_center(points, blocks, start), jnp.inf)
 

@@ -92,11 +92,25 @@ def lazy_greedy(
     Returns:
         `Greedy`. Fewer than k are chosen if no value left is above 0, or one is not finite.
     """
-    n, m = bound.shape[0], min(bound.shape[0], num_candidates)
+    n = bound.shape[0]
+    start = Greedy(jnp.zeros(k, jnp.int32), jnp.int32(0), bound, jnp.zeros(n, bool), state)
+    return continued(start, pick, num_candidates=num_candidates, margin=margin)
 
-    def has_next(greedy: Greedy) -> jax.Array:
-        best = jnp.max(greedy.bound)
-        return (greedy.number < k) & (best > 0) & (best < jnp.inf)
+
+def continued(
+    greedy: Greedy,
+    pick: Callable[[Any, Candidates, jax.Array], tuple[Any, Picks]],
+    *,
+    num_candidates: int,
+    margin: float = 0.0,
+    is_paused: Callable[[Any], jax.Array] = lambda state: jnp.array(False),
+) -> Greedy:
+    """`lazy_greedy` from a choice in progress, until k are chosen or ``is_paused(state)``."""
+    n, k = len(greedy.bound), len(greedy.chosen)
+    m = min(n, num_candidates)
+
+    def goes_on(greedy: Greedy) -> jax.Array:
+        return has_next(greedy) & ~is_paused(greedy.state)
 
     def step(greedy: Greedy) -> Greedy:
         bound, number = greedy.bound, greedy.number
@@ -113,8 +127,13 @@ def lazy_greedy(
             state,
         )
 
-    start = Greedy(jnp.zeros(k, jnp.int32), jnp.int32(0), bound, jnp.zeros(n, bool), state)
-    return jax.lax.while_loop(has_next, step, start)
+    return jax.lax.while_loop(goes_on, step, greedy)
+
+
+def has_next(greedy: Greedy) -> jax.Array:
+    """Whether another row is wanted, and one may have a value above 0."""
+    best = jnp.max(greedy.bound)
+    return (greedy.number < len(greedy.chosen)) & (best > 0) & (best < jnp.inf)
 
 
 def candidates_of(bound: jax.Array, num_candidates: int) -> Candidates:
