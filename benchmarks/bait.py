@@ -4,8 +4,8 @@
     python -m benchmarks.bait --quick     a fast look
 
 A query adds 2k rows and removes k. Beside it stand k sums of all features by `jnp.sum`, each a pass over the
-pool. The NumPy version adds rows one by one in float64, two matrix-vector products with the pool a step. It is
-timed on 200 steps, and ours on k, with nothing removed. Before the timing, the first picks of both are compared.
+pool. The NumPy version adds rows one by one in float64, two matrix-vector products with the pool a step, and is
+timed on 200 steps, ours on k, with nothing removed. Before the timing, the first picks of both are compared.
 About five minutes on 2 CPU cores.
 """
 
