@@ -354,7 +354,7 @@ def _choose(
     fetch: Callable[[jax.Array], jax.Array],
     is_worn: Callable[[_State], jax.Array],
 ) -> tuple[_State, Picks]:
-    """Greedy choice among candidates [m], while one of them is certainly the best row, until bounds are worn."""
+    """Greedy choice among candidates [m], while one is certainly the best row, until bounds are worn."""
     m = len(candidates.indices)
 
     def goes_on(choice: _Choice) -> jax.Array:
