@@ -16,6 +16,7 @@ from badge_jax.samplers import (
     nearest_members,
 )
 from badge_jax.selection import select
+from badge_jax.shards import shard_pool
 from badge_jax.strategies import STRATEGIES, Head, Pool, Strategy
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ __all__ = [
     "resnet18",
     "run",
     "select",
+    "shard_pool",
     "standardized",
     "vgg11",
 ]

@@ -1,11 +1,13 @@
 """Embeddings whose rows are outer products, and their geometry without ever forming the products."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from badge_jax.shards import ALONE, Shards
 
 HIGHEST = jax.lax.Precision.HIGHEST
 EPSILON = float(jnp.finfo(jnp.float32).eps)  # relative spacing of float32
@@ -170,26 +172,36 @@ def as_points(rows: Rows) -> Points:
 class PoolPoints:
     """The points of a whole pool. A pool is too large for a scaled copy, so a row is scaled when it is taken.
 
+    Arrays are those parts of the pool that one device holds.
+
     Attributes:
         rows: `Rows` [n] as given.
         scales: [2] float32, powers of two by which left factors are multiplied one after the other; their
             product may be too large or too small for float32.
         left_squared: [n] float32, squared norms of the left factors after scaling.
         right_squared: [n] float32, squared norms of the right factors.
+        shards: how the pool lies on devices.
     """
 
     rows: Rows
     scales: jax.Array
     left_squared: jax.Array
     right_squared: jax.Array
+    shards: Shards = field(default=ALONE, metadata={"static": True})
 
     __iter__ = None
 
     def __len__(self) -> int:
+        """How many rows are held here."""
         return len(self.rows)
 
-    def __getitem__(self, indices: jax.Array | slice) -> Points:
-        return self._take(lambda part: part[indices])
+    def __getitem__(self, indices: jax.Array) -> Points:
+        """The rows of the pool at ``indices`` [m] int32."""
+        return self._taken(self.shards.take(self._parts, indices))
+
+    def here(self, places: jax.Array) -> Points:
+        """The rows at ``places`` [m] int32 of the part held here."""
+        return self._taken(jax.tree.map(lambda part: part[places], self._parts))
 
     @property
     def squared_norms(self) -> jax.Array:
@@ -197,13 +209,17 @@ class PoolPoints:
         return self.left_squared * self.right_squared
 
     def block(self, start: jax.Array, size: int) -> Points:
-        """The ``size`` points from ``start`` (traced) on."""
-        return self._take(lambda part: jax.lax.dynamic_slice_in_dim(part, start, size))
-
-    def _take(self, take: Callable[[jax.Array], jax.Array]) -> Points:
-        rows, left_squared, right_squared = jax.tree.map(
-            take, (self.rows, self.left_squared, self.right_squared)
+        """The ``size`` points of the part held here from place ``start`` (traced) on."""
+        return self._taken(
+            jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, start, size), self._parts)
         )
+
+    @property
+    def _parts(self) -> tuple[Rows, jax.Array, jax.Array]:
+        return self.rows, self.left_squared, self.right_squared
+
+    def _taken(self, parts: tuple[Rows, jax.Array, jax.Array]) -> Points:
+        rows, left_squared, right_squared = parts
         return Points(Rows(_scaled(rows.left, self.scales), rows.right), left_squared, right_squared)
 
 
@@ -272,7 +288,8 @@ def _for_marked(marked: jax.Array, size: int, step: Callable[[jax.Array, Any], A
 
 
 def squared_distances_to_row(points: Points | PoolPoints, index: jax.Array) -> jax.Array:
-    """Squared distance from every point to the one at ``index``, by subtraction, in one pass: [n] float32."""
+    """Squared distance from every point held here to the one at ``index``, by subtraction, in one pass: [n]
+    float32."""
     center = points[index[None]]
     if isinstance(points, PoolPoints):
         # as the index changes from pass to pass, XLA cannot keep a scaled copy: it scales in the pass itself
@@ -287,13 +304,14 @@ def upper_bounds_to_row(points: PoolPoints, index: jax.Array) -> jax.Array:
 
     They are the distances by matrix products, plus what these may lack.
     """
-    center = points[index[None]].rows
+    one = points[index[None]]
+    center = one.rows
     # left factors may be as long as 2¹²⁷ or as short as 2⁻¹²⁶: part of their scale comes before the product
     before = jnp.clip(points.scales[0] * points.scales[1], 2.0**-64, 2.0**64)
     after = points.scales.at[1].divide(before)
     left = _scaled(jnp.dot(points.rows.left, center.left[0] * before, precision=HIGHEST), after)
     inner = left * jnp.dot(points.rows.right, center.right[0], precision=HIGHEST)
-    scale = points.squared_norms + points.squared_norms[index]
+    scale = points.squared_norms + one.squared_norms
     return jnp.maximum(scale - 2 * inner, 0.0) + 32 * EPSILON * scale
 
 
@@ -437,6 +455,36 @@ def nearest_of_another_group(points: Points, groups: jax.Array, among: jax.Array
     return jnp.where(among, jnp.sqrt(squared), jnp.inf)
 
 
+def nearest_of_own_group(
+    points: Points,
+    groups: jax.Array,
+    centers: Points,
+    center_groups: jax.Array,
+    origin: jax.Array,
+    start: jax.Array,
+) -> jax.Array:
+    """min(start, squared distance to the nearest centre of the point's own group): [n] float32.
+
+    Args:
+        points: `Points` [n].
+        groups: [n] int32.
+        centers: `Points` [m], few enough for one matrix product.
+        center_groups: [m] int32.
+        origin: [d] float32, as in `squared_distances`.
+        start: [n] float32, the distance known so far. Where it is not above 0 it stays.
+    """
+
+    def nearer(first: jax.Array, distances: jax.Array, carry: tuple) -> tuple:
+        nearest, own = carry
+        distances = jnp.where(own[:, None] == center_groups[None, :], distances, jnp.inf)
+        return jnp.minimum(nearest, jnp.min(distances, axis=1)), own
+
+    matters, m = start > 0, len(centers)
+    blocks = blocks_of(centers, m, jnp.int32(m), origin)
+    lowered, _ = _over_blocks(points, matters, blocks, nearer, (start, groups))
+    return jnp.where(matters, lowered, start)  # what does not matter need not be finite
+
+
 def _over_pairs(points: Points, among: jax.Array, fold: Callable, start: Any) -> Any:
     """`_over_blocks` of the points ``among`` [n] bool with one another."""
     count, size = jnp.sum(among, dtype=jnp.int32), min(len(points), _PAIRED)
@@ -449,8 +497,9 @@ def _over_blocks(
 ) -> Any:
     """Folds ``(first place, distances [m, size], carry of m points) -> carry`` over the blocks of centres.
 
-    Every pair of a centre and a point that ``matters`` [n] bool is seen, with its distance; other distances are
-    ∞. A pair may come twice. Carries are arrays [n]. Points are taken a tile at a time.
+    Every pair of a centre and a point that ``matters`` [n] bool is seen, with a distance that does not depend
+    on the tile, the block or the other points; other distances are ∞. A pair may come twice. Carries are arrays
+    [n]. Points are taken a tile at a time.
     """
     n, tile = len(points), min(len(points), _TILE)
 
@@ -479,7 +528,8 @@ def _over_blocks_of_tile(
 
         def again(indices: jax.Array, carry: Any) -> Any:
             exact = _by_subtraction(points[indices], centers)
-            part = fold(first, jnp.where(is_counted, exact, jnp.inf), jax.tree.map(lambda a: a[indices], carry))
+            exact = jnp.where(is_counted & is_near[indices], exact, jnp.inf)
+            part = fold(first, exact, jax.tree.map(lambda a: a[indices], carry))
             return jax.tree.map(lambda a, b: a.at[indices].set(b), carry, part)
 
         return _for_marked(is_again, _at_a_time(points, centers), again, carry)
@@ -504,11 +554,10 @@ def middle(sample: Rows) -> jax.Array:
 
 def middle_of(points: PoolPoints, counted: jax.Array) -> jax.Array:
     """`middle` of a sample of the points ``counted`` [n] bool."""
-    n = len(points)
     if points.rows.left.shape[1] > 1:
         return middle(points.rows)
-    indices = jnp.nonzero(counted, size=n, fill_value=0)[0]
-    return middle(points[indices[sample_places(jnp.sum(counted))]].rows)
+    listed = points.shards.marked(counted)
+    return middle(points[jnp.maximum(listed.at(sample_places(listed.number)), 0)].rows)
 
 
 def sample_places(count: jax.Array | int) -> jax.Array:
@@ -517,7 +566,7 @@ def sample_places(count: jax.Array | int) -> jax.Array:
     return (places % jnp.maximum(count, 1)).astype(jnp.int32)
 
 
-def at_unit_scale(rows: Rows, counted: jax.Array) -> PoolPoints:
+def at_unit_scale(rows: Rows, counted: jax.Array, shards: Shards = ALONE) -> PoolPoints:
     """The rows times one power of two, so that the longest of those ``counted`` [n] bool has a norm near 1.
 
     That is the longest row, not that of the greatest left factor: its other factor may be 0. Scaling by a power
@@ -530,27 +579,29 @@ def at_unit_scale(rows: Rows, counted: jax.Array) -> PoolPoints:
     # fused with what follows, XLA on a CPU takes ten times as long for these
     left, right_squared = jax.lax.optimization_barrier((left, right))
     sizes = left, jnp.sqrt(right_squared)
-    exponent = -sum(unit_exponents(*(jnp.where(counted, size, 0.0) for size in sizes)))
+    left, right = (jnp.where(counted, size, 0.0) for size in sizes)
+    exponent = -sum(unit_exponents(left, right, shards))
     # half of it in each
     scales = jnp.ldexp(
         jnp.float32(1), jnp.clip(jnp.stack([exponent // 2, exponent - exponent // 2]), -126, 126)
     )
-    return PoolPoints(rows, scales, jnp.sum(_scaled(rows.left, scales) ** 2, axis=1), right_squared)
+    return PoolPoints(rows, scales, jnp.sum(_scaled(rows.left, scales) ** 2, axis=1), right_squared, shards)
 
 
-def unit_exponents(left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+def unit_exponents(left: jax.Array, right: jax.Array, shards: Shards = ALONE) -> tuple[jax.Array, jax.Array]:
     """The exponents of two by which to divide the factors, so that the longest row has a norm near 1.
 
     Args:
         left: [n] float32, norm or greatest absolute entry of each left factor; 0 for a row that does not count.
         right: [n] float32, of each right factor.
+        shards: how the pool lies on devices.
 
     Returns:
         Two scalars int32. Divided by them, no right factor is longer than 1, and no left factor than
         2⁶⁰, so that no square overflows.
     """
     (_, lefts), (_, rights) = jnp.frexp(left), jnp.frexp(right)
-    most_left, most_right = jnp.frexp(jnp.max(left))[1], jnp.frexp(jnp.max(right))[1]
-    longest = jnp.max(jnp.where((left > 0) & (right > 0), lefts + rights, -10_000))
+    most_left, most_right = jnp.frexp(shards.max(left))[1], jnp.frexp(shards.max(right))[1]
+    longest = shards.max(jnp.where((left > 0) & (right > 0), lefts + rights, -10_000))
     longest = jnp.where(longest > -10_000, longest, most_left + most_right)
     return jnp.maximum(longest - most_right, most_left - 60), most_right

@@ -16,7 +16,8 @@ PACKAGE = Path(badge_jax.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = [
     (("errors", "_version"), "errors of one line"),
-    (("files", "rows", "pool", "names", "paper"), "shared basics"),
+    (("shards", "files", "names", "paper"), "shared basics"),
+    (("rows", "pool"), "embeddings; what a strategy sees"),
     (("array_files", "compiled", "devices"), "arrays in files; compilation cache; devices"),
     (("embeddings", "models"), "last-layer gradients; networks"),
     (("samplers",), "choose k of n rows"),

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 
 from badge_jax.models import Model, Variables
 from badge_jax.pool import Pool
 from badge_jax.rows import mark_rows
-from badge_jax.strategies import Strategy
+from badge_jax.strategies import Strategy, on_devices
 from badge_jax.strategies.base import NEEDS, State
 from badge_jax.training import Fit, FitOptions, make_fit, make_predict
 
@@ -150,6 +151,8 @@ def make_active_learner(
     strategy: Strategy,
     batch_size: int,
     options: FitOptions = FitOptions(),
+    *,
+    sharding: NamedSharding | None = None,
 ) -> ActiveLearner:
     """The learner that asks for ``batch_size`` rows a round, chosen by ``strategy``.
 
@@ -160,6 +163,8 @@ def make_active_learner(
             model has one, and a representation, which ``ask`` and ``query`` then want.
         batch_size: k, rows asked for at a time.
         options: minibatch size and when a fit ends.
+        sharding: how the rows of the inputs lie on several devices, for ``ask`` and ``query`` inside ``jit``,
+            where the arrays do not say so; see `shard_pool`. The strategy must have a plan.
 
     Returns:
         An `ActiveLearner`.
@@ -191,7 +196,8 @@ def make_active_learner(
     if lacking:
         raise ValueError(f"the strategy needs pool.{lacking[0]}, which this model does not give")
     fit_labeled = make_fit(model, optimizer, options)
-    predict = make_predict(model)
+    predict = make_predict(model, sharding=sharding)
+    strategy = strategy if sharding is None else on_devices(strategy, sharding)
 
     def init(num_pool: int, num_rounds: int, max_labels: int) -> LearnerState:
         if max_labels > num_pool:

@@ -4,15 +4,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from badge_jax.rows import Rows, at_unit_scale, check_rows, squared_distances_to_row
-from badge_jax.samplers.checks import availability, check_count
+from badge_jax.samplers.checks import availability, check_blocks, check_count
 from badge_jax.samplers.draw import draw_available
+from badge_jax.shards import ALONE, Shards, default_block, on_each_device, sharding_of_rows
 
 FIRST_POINTS = ("uniform", "max_norm", "norm")
 
 
-@partial(jax.jit, static_argnames=("k", "first", "_block"))
 def kmeans_plusplus(
     key: jax.Array,
     rows: Rows,
@@ -20,6 +21,7 @@ def kmeans_plusplus(
     *,
     available: jax.Array | None = None,
     first: str = "uniform",
+    sharding: NamedSharding | None = None,
     _block: int | None = None,
 ) -> jax.Array:
     """k-means++ seeding: draws each next row with probability proportional to D²(x).
@@ -36,6 +38,7 @@ def kmeans_plusplus(
         available: [n] bool, rows that may be chosen; others are neither candidates nor centres. None: all rows.
         first: the law of the first row: "uniform" (the paper), "max_norm" (the longest; the authors' code) or
             "norm" (∝ ‖x‖², as if the origin were a centre; for this draw only).
+        sharding: how the rows lie on devices, if not as the arrays say; see `shard_pool`.
 
     Returns:
         [k] int32, in the order drawn. −1 for the surplus where fewer than k rows are available, and from the
@@ -55,20 +58,43 @@ def kmeans_plusplus(
         [0.0, 1.0]
     """
     check_rows(rows)
-    check_count(k, rows.left.shape[0])
+    check_count(k, len(rows))
     check_first(first)
-    free = availability(available, rows.left.shape[0])
-    points = at_unit_scale(rows, free)
+    sharding = sharding_of_rows(sharding, rows.left, rows.right)
+    check_blocks(len(rows), default_block(len(rows)), sharding)
+    return _drawn(key, rows, availability(available, len(rows)), k, first, _block, sharding)
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _drawn(
+    key: jax.Array,
+    rows: Rows,
+    free: jax.Array,
+    k: int,
+    first: str,
+    block: int | None,
+    sharding: NamedSharding | None,
+) -> jax.Array:
+    choose = partial(_drawn_here, k=k, first=first, block=block)
+    return on_each_device(sharding, choose, key, (rows, free))
+
+
+def _drawn_here(
+    shards: Shards, key: jax.Array, parts: tuple[Rows, jax.Array], k: int, first: str, block: int | None
+) -> jax.Array:
+    rows, free = parts
+    points = at_unit_scale(rows, free, shards)
 
     def draw(t: jax.Array, carry: tuple) -> tuple:
         chosen, nearest, free = carry
-        index = draw_available(jax.random.fold_in(key, t), nearest, free, block=_block)
+        index = draw_available(jax.random.fold_in(key, t), nearest, free, block=block, shards=shards)
         nearest = jnp.minimum(nearest, squared_distances_to_row(points, index))
-        return chosen.at[t].set(index), nearest, free.at[index].set(False)
+        return chosen.at[t].set(index), nearest, shards.put(free, index[None], False)
 
-    index = draw_first(jax.random.fold_in(key, 0), points.squared_norms, free, first, block=_block)
+    norms = points.squared_norms
+    index = draw_first(jax.random.fold_in(key, 0), norms, free, first, block=block, shards=shards)
     chosen = jnp.full(k, -1, jnp.int32).at[0].set(index)
-    carry = (chosen, squared_distances_to_row(points, index), free.at[index].set(False))
+    carry = (chosen, squared_distances_to_row(points, index), shards.put(free, index[None], False))
     return jax.lax.fori_loop(1, k, draw, carry)[0]
 
 
@@ -79,7 +105,13 @@ def check_first(first: str) -> None:
 
 
 def draw_first(
-    key: jax.Array, norms: jax.Array, free: jax.Array, first: str, *, block: int | None = None
+    key: jax.Array,
+    norms: jax.Array,
+    free: jax.Array,
+    first: str,
+    *,
+    block: int | None = None,
+    shards: Shards = ALONE,
 ) -> jax.Array:
     """Draws the first row by the law ``first``.
 
@@ -89,12 +121,12 @@ def draw_first(
         free: [n] bool, rows that may be drawn.
         first: one of `FIRST_POINTS`.
         block: rows in a block of the draw, as in `draw_index`.
+        shards: as in `draw_index`.
 
     Returns:
         Scalar int32. −1 if no row is free.
     """
     if first == "max_norm":
-        longest = jnp.argmax(jnp.where(free, norms, -1.0)).astype(jnp.int32)
-        return jnp.where(jnp.any(free), longest, -1)
+        return jnp.where(shards.any(free), shards.argmax(jnp.where(free, norms, -1.0)), -1)
     weights = norms if first == "norm" else jnp.ones_like(norms)
-    return draw_available(key, weights, free, block=block)
+    return draw_available(key, weights, free, block=block, shards=shards)

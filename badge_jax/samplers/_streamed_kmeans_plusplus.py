@@ -64,7 +64,7 @@ def streamed_kmeans_plusplus(
 
 
 def _sizes_of(rows: StreamedRows) -> Sizes:
-    return make_sizes(rows.num_rows, rows.num_left, rows.num_right)
+    return make_sizes(rows.num_rows, rows.num_left, rows.num_right)._replace(stride=rows.tile)
 
 
 def _fold(

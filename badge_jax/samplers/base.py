@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from badge_jax.rows import Rows
 from badge_jax.samplers._kmeans_plusplus import check_first
@@ -44,6 +45,7 @@ class Sampler(Protocol):
         *,
         available: jax.Array,
         centers: jax.Array | None,
+        sharding: NamedSharding | None = None,
     ) -> jax.Array:
         """Chooses in memory, as a pure function.
 
@@ -53,6 +55,8 @@ class Sampler(Protocol):
             k: how many to choose, 1 ≤ k ≤ n.
             available: [n] bool, rows that may be chosen.
             centers: [n] bool, rows that are centres from the start. None: no row.
+            sharding: how the rows lie on several devices; None: on one. A sampler without this argument works
+                on one device only.
 
         Returns:
             [k] int32, in the order chosen. −1 for the surplus where fewer than k rows are available.
@@ -126,10 +130,17 @@ class KMeansPlusPlus:
         check_first(self.first)
 
     def sample(
-        self, key: jax.Array, rows: Rows, k: int, *, available: jax.Array, centers: jax.Array | None
+        self,
+        key: jax.Array,
+        rows: Rows,
+        k: int,
+        *,
+        available: jax.Array,
+        centers: jax.Array | None,
+        sharding: NamedSharding | None = None,
     ) -> jax.Array:
         _refuse_centers(centers is not None)
-        return lazy_kmeans_plusplus(key, rows, k, available=available, first=self.first)
+        return lazy_kmeans_plusplus(key, rows, k, available=available, first=self.first, sharding=sharding)
 
     def stream(
         self,
@@ -164,9 +175,16 @@ class KCenterGreedy:
     """
 
     def sample(
-        self, key: jax.Array, rows: Rows, k: int, *, available: jax.Array, centers: jax.Array | None
+        self,
+        key: jax.Array,
+        rows: Rows,
+        k: int,
+        *,
+        available: jax.Array,
+        centers: jax.Array | None,
+        sharding: NamedSharding | None = None,
     ) -> jax.Array:
-        return k_center_greedy(rows, k, available=available, centers=centers)
+        return k_center_greedy(rows, k, available=available, centers=centers, sharding=sharding)
 
     def stream(
         self,

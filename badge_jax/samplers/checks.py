@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from badge_jax.shards import shards_of
 
 
 def check_count(k: int, n: int) -> None:
@@ -10,6 +13,18 @@ def check_count(k: int, n: int) -> None:
         raise ValueError(f"k is {k!r}; wanted a Python int")
     if not 1 <= k <= n:
         raise ValueError(f"k = {k} rows asked of a pool of {n}; wanted 1 to {n}")
+
+
+def check_blocks(n: int, block: int, sharding: NamedSharding | None) -> None:
+    """Raises ValueError unless each device of a sharded pool of n rows holds whole blocks of ``block`` rows."""
+    if sharding is None:
+        return
+    count = shards_of(sharding).count
+    if n % (count * block):
+        raise ValueError(
+            f"a pool of {n} rows lies on {count} devices; wanted a multiple of {count * block} rows, to which "
+            "shard_pool pads it"
+        )
 
 
 def is_count(value: object) -> bool:

@@ -5,8 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+from badge_jax.shards import ALONE, Shards, default_block
 
-def draw_index(key: jax.Array, weights: jax.Array, *, block: int | None = None) -> jax.Array:
+
+def draw_index(
+    key: jax.Array, weights: jax.Array, *, block: int | None = None, shards: Shards = ALONE
+) -> jax.Array:
     """Draws one index, P(i) = weights_i / Σ weights, in two levels: first a block of rows, then a row in it.
 
     With one float32 cumulative sum, inverse transform sampling fails on long pools: the running sum loses the
@@ -15,20 +19,27 @@ def draw_index(key: jax.Array, weights: jax.Array, *, block: int | None = None) 
     Args:
         key: typed PRNG key.
         weights: [n] float32, not negative, with a finite sum.
-        block: rows in a block. None: max(1024, ⌈√n⌉), or n if that is less.
+        block: rows in a block. None: `default_block`.
+        shards: how the pool lies on devices, each of which holds whole blocks; ``weights`` is then a part.
 
     Returns:
         Scalar int32, never a row of weight 0. −1 if all weights are 0.
     """
-    blocks, totals = _in_blocks(weights, block)
+    blocks = _in_blocks(weights, block, shards)
+    totals = block_totals(jnp.sum(blocks, axis=1), blocks.shape[1], shards)
     uniforms = jax.random.uniform(key, (2,), jnp.float32)
     chosen_block = _invert(uniforms[0], totals)
-    row = _invert(uniforms[1], blocks[chosen_block])
+    row = _invert(uniforms[1], shards.take(blocks, chosen_block[None])[0])
     return jnp.where(jnp.any(totals > 0), chosen_block * blocks.shape[1] + row, -1).astype(jnp.int32)
 
 
 def draw_available(
-    key: jax.Array, weights: jax.Array, available: jax.Array, *, block: int | None = None
+    key: jax.Array,
+    weights: jax.Array,
+    available: jax.Array,
+    *,
+    block: int | None = None,
+    shards: Shards = ALONE,
 ) -> jax.Array:
     """Draws one available index, P(i) ∝ weights_i; uniform over the available rows if their weights are all 0.
 
@@ -37,24 +48,33 @@ def draw_available(
         weights: [n] float32, not negative where ``available``.
         available: [n] bool, rows that may be drawn.
         block: rows in a block, as in `draw_index`.
+        shards: as in `draw_index`.
 
     Returns:
         Scalar int32. −1 if no row is available, or the sum of the available rows' weights is not finite.
     """
     masked = jnp.where(available, weights, 0.0)
-    total = jnp.sum(masked)
+    blocks = _in_blocks(masked, block, shards)
+    total = jnp.sum(block_totals(jnp.sum(blocks, axis=1), blocks.shape[1], shards))
     weights = jnp.where(total > 0, masked, available.astype(weights.dtype))
-    return jnp.where(jnp.isfinite(total), draw_index(key, weights, block=block), -1)
+    return jnp.where(jnp.isfinite(total), draw_index(key, weights, block=block, shards=shards), -1)
 
 
-def _in_blocks(weights: jax.Array, block: int | None) -> tuple[jax.Array, jax.Array]:
-    """The weights in blocks [b, block], padded with 0, and the sum of each block [b]."""
-    blocks = _in_blocks_of(weights, block, 0.0)
-    return blocks, jnp.sum(blocks, axis=1)
+def block_totals(sums: jax.Array, block: int, shards: Shards) -> jax.Array:
+    """The sums of all blocks, from those of the blocks held here [b]: [``block`` or more] float32.
+
+    They are padded with 0, so that a pool has as many on one device as on several, where padding adds blocks.
+    """
+    totals = shards.gathered(sums)
+    return jnp.pad(totals, (0, max(0, block - len(totals))))
 
 
-def _in_blocks_of(values: jax.Array, block: int | None, padding: float) -> jax.Array:
-    block = block or default_block(len(values))
+def _in_blocks(weights: jax.Array, block: int | None, shards: Shards) -> jax.Array:
+    """The weights in blocks [b, block], padded with 0."""
+    return _in_blocks_of(weights, block or default_block(len(weights) * shards.count), 0.0)
+
+
+def _in_blocks_of(values: jax.Array, block: int, padding: float) -> jax.Array:
     return jnp.pad(values, (0, -len(values) % block), constant_values=padding).reshape(-1, block)
 
 
@@ -86,7 +106,7 @@ def draw_by_noise(
         key: typed PRNG key.
         log_weights: [n] float32. −∞ for weight 0, as which NaN counts too.
         available: [n] bool, rows that may be drawn.
-        block: rows in a block, as in `draw_index`.
+        block: rows in a block. None: max(1024, ⌈√n⌉), or n if that is less.
 
     Returns:
         Scalar int32. If all available rows have weight 0, one of them, uniformly; −1 if no row is available.
@@ -95,7 +115,8 @@ def draw_by_noise(
     log_weights = jnp.where(has_weight, log_weights, -jnp.inf)
     # where no row has a weight, all have the same
     log_weights = jnp.where(jnp.any(has_weight) | ~available, log_weights, 0.0)
-    blocks = _in_blocks_of(log_weights, block, -jnp.inf)
+    n = len(log_weights)
+    blocks = _in_blocks_of(log_weights, block or min(n, max(1024, math.isqrt(n - 1) + 1)), -jnp.inf)
     totals = jnp.log(jnp.sum(jnp.exp(blocks - jnp.max(log_weights)), axis=1))
     block_key, row_key = jax.random.split(key)
     chosen_block = jnp.argmax(totals + gumbels(block_key, blocks.shape[0]))
@@ -124,11 +145,6 @@ def shuffled(key: jax.Array, counted: jax.Array) -> jax.Array:
     n = len(counted)
     parts = ~counted, jax.random.bits(key, (n,), jnp.uint32), jnp.arange(n, dtype=jnp.int32)
     return jax.lax.sort(parts, num_keys=2)[2]
-
-
-def default_block(n: int) -> int:
-    """Rows in a block of the two-level draw from n rows: max(1024, ⌈√n⌉), or n if that is less."""
-    return min(n, max(1024, math.isqrt(n - 1) + 1))
 
 
 def _invert(uniform: jax.Array, weights: jax.Array) -> jax.Array:

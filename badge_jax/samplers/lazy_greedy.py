@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from badge_jax.shards import ALONE, Shards
+
 
 class Candidates(NamedTuple):
     """The m rows of the greatest bounds, and what any other row may have.
@@ -56,8 +58,8 @@ class Greedy(NamedTuple):
     Attributes:
         chosen: [k] int32, in the order chosen; meaningless from ``number`` on.
         number: scalar int32, how many are chosen.
-        bound: [n] float32, no less than the values; −∞ for chosen rows.
-        is_fresh: [n] bool, whether a bound was computed since the last pick, and so is the value itself.
+        bound: [n] float32 (part), no less than the values; −∞ for chosen rows.
+        is_fresh: [n] bool (part), whether a bound was computed since the last pick, and so is the value itself.
         state: what the values depend on, any pytree.
     """
 
@@ -76,11 +78,13 @@ def lazy_greedy(
     *,
     num_candidates: int,
     margin: float = 0.0,
+    shards: Shards = ALONE,
 ) -> Greedy:
     """Chooses k times the row of the greatest value, where values only fall. Ties go to the lower index.
 
     Args:
-        bound: [n] float32, finite and no less than the values at the start; −∞ for rows that may not be chosen.
+        bound: [n] float32 (part), finite and no less than the values at the start; −∞ for rows that may not be
+            chosen.
         k: how many to choose.
         state: what the values depend on, any pytree.
         pick: (state, `Candidates` [m], most) -> (state, `Picks`). Computes the candidates' values and chooses
@@ -88,13 +92,14 @@ def lazy_greedy(
         num_candidates: m, or n if that is less.
         margin: how much a value may rise by rounding, relative to a bound computed before the last pick. With 0
             values must fall exactly, as a running minimum does.
+        shards: how the pool lies on devices, of whose rows ``bound`` has this one's part.
 
     Returns:
         `Greedy`. Fewer than k are chosen if no value left is above 0, or one is not finite.
     """
     n = bound.shape[0]
     start = Greedy(jnp.zeros(k, jnp.int32), jnp.int32(0), bound, jnp.zeros(n, bool), state)
-    return continued(start, pick, num_candidates=num_candidates, margin=margin)
+    return continued(start, pick, num_candidates=num_candidates, margin=margin, shards=shards)
 
 
 def continued(
@@ -104,42 +109,43 @@ def continued(
     num_candidates: int,
     margin: float = 0.0,
     is_paused: Callable[[Any], jax.Array] = lambda state: jnp.array(False),
+    shards: Shards = ALONE,
 ) -> Greedy:
     """`lazy_greedy` from a choice in progress, until k are chosen or ``is_paused(state)``."""
-    n, k = len(greedy.bound), len(greedy.chosen)
-    m = min(n, num_candidates)
+    k, m = len(greedy.chosen), min(len(greedy.bound) * shards.count, num_candidates)
 
     def goes_on(greedy: Greedy) -> jax.Array:
-        return has_next(greedy) & ~is_paused(greedy.state)
+        return has_next(greedy, shards) & ~is_paused(greedy.state)
 
     def step(greedy: Greedy) -> Greedy:
         bound, number = greedy.bound, greedy.number
-        candidates = candidates_of(jnp.where(greedy.is_fresh, bound, bound * (1 + margin)), m)
+        candidates = candidates_of(jnp.where(greedy.is_fresh, bound, bound * (1 + margin)), m, shards)
         indices = candidates.indices
-        state, picks = pick(greedy.state, candidates._replace(bound=bound[indices]), k - number)
+        candidates = candidates._replace(bound=shards.take(bound, indices))
+        state, picks = pick(greedy.state, candidates, k - number)
         is_pick, chosen = jnp.arange(m) < picks.number, indices[picks.places]
-        bound = bound.at[indices].set(picks.bound)
+        bound = shards.put(bound, indices, picks.bound)
         return Greedy(
             greedy.chosen.at[jnp.where(is_pick, number + jnp.arange(m), k)].set(chosen, mode="drop"),
             number + picks.number,
-            bound.at[jnp.where(is_pick, chosen, n)].set(-jnp.inf, mode="drop"),
-            greedy.is_fresh.at[indices].set(True) & (picks.number == 0),
+            shards.put(bound, jnp.where(is_pick, chosen, -1), -jnp.inf),
+            shards.put(greedy.is_fresh, indices, True) & (picks.number == 0),
             state,
         )
 
     return jax.lax.while_loop(goes_on, step, greedy)
 
 
-def has_next(greedy: Greedy) -> jax.Array:
+def has_next(greedy: Greedy, shards: Shards = ALONE) -> jax.Array:
     """Whether another row is wanted, and one may have a value above 0."""
-    best = jnp.max(greedy.bound)
+    best = shards.max(greedy.bound)
     return (greedy.number < len(greedy.chosen)) & (best > 0) & (best < jnp.inf)
 
 
-def candidates_of(bound: jax.Array, num_candidates: int) -> Candidates:
-    """The rows of the greatest ``bound`` [n] float32; of equal ones those of lower index."""
-    n = bound.shape[0]
-    ranked = jax.lax.top_k(bound, min(n, num_candidates + 1))[1]
+def candidates_of(bound: jax.Array, num_candidates: int, shards: Shards = ALONE) -> Candidates:
+    """The rows of the greatest ``bound`` [n] float32 (part); of equal ones those of lower index."""
+    n = len(bound) * shards.count
+    ranked = shards.top(bound, min(n, num_candidates + 1))
     indices, other = jnp.sort(ranked[:num_candidates]), ranked[num_candidates:]
-    beyond = jnp.max(bound[other], initial=-jnp.inf)
-    return Candidates(indices, bound[indices], beyond, indices < jnp.min(other, initial=n))
+    beyond = jnp.max(shards.take(bound, other), initial=-jnp.inf)
+    return Candidates(indices, shards.take(bound, indices), beyond, indices < jnp.min(other, initial=n))

@@ -37,14 +37,15 @@ from badge_jax.rows import (
     Points,
     Rows,
     as_points,
-    mark_rows,
     nearest_center,
     squared_distances,
 )
 from badge_jax.samplers._kmeans_plusplus import draw_first
-from badge_jax.samplers.draw import default_block, fine_uniform
+from badge_jax.samplers.draw import block_totals, fine_uniform
+from badge_jax.shards import ALONE, Shards, default_block
 
 _PENDING_ENTRIES = 2**26  # most floats held of pending centres: 256 MiB
+_SAMPLE = 1024  # most rows from which the work of a fold is estimated
 
 
 class Sizes(NamedTuple):
@@ -58,7 +59,8 @@ class Sizes(NamedTuple):
         proposals: proposals in a batch.
         draw_block: rows in a block of the two-level draw.
         capacity: most pending centres; a fold is forced when the next batch might exceed it.
-        sample: rows from which the work of a fold is estimated.
+        stride: rows that an entry of the extents stands for. In memory, one row of so many is in the sample
+            from which the work of a fold is estimated; over tiles, they are a tile.
         pass_cost: cost of a row in a fold besides its distances; the unit is one distance to one centre.
         batch_cost: cost of a proposal besides its distances, in the same unit.
     """
@@ -70,7 +72,7 @@ class Sizes(NamedTuple):
     proposals: int
     draw_block: int
     capacity: int
-    sample: int
+    stride: int
     pass_cost: int = 64
     batch_cost: int = 1000
 
@@ -90,14 +92,15 @@ class Extents(NamedTuple):
 
 
 class Seeding(NamedTuple):
-    """The state of the seeding.
+    """The state of the seeding. Of what is marked (part), each device has the part of its own rows.
 
     Attributes:
         chosen: [k + proposals] int32, in the order drawn; meaningless from num_chosen on.
         num_chosen: scalar int32.
-        bound: [n] float32, U; 0 for rows that are not available or are chosen.
-        running: [blocks, draw_block] float32, cumulative sums of U inside each block of the draw.
-        totals: [blocks] float32, cumulative sums of the blocks' sums.
+        num_free: scalar int32, rows that were available at the start.
+        bound: [n] float32 (part), U; 0 for rows that are not available or are chosen.
+        running: [blocks, draw_block] float32 (part), cumulative sums of U inside each block of the draw.
+        totals: [blocks] float32, cumulative sums of the blocks' sums, padded.
         pending: `Points` [p] chosen since the last fold, padded.
         num_pending: scalar int32.
         num_batches: scalar int32, batches of proposals processed.
@@ -111,6 +114,7 @@ class Seeding(NamedTuple):
 
     chosen: jax.Array
     num_chosen: jax.Array
+    num_free: jax.Array
     bound: jax.Array
     running: jax.Array
     totals: jax.Array
@@ -146,12 +150,19 @@ def make_sizes(n: int, c: int, d: int) -> Sizes:
         proposals=min(n, 256),
         draw_block=default_block(n),
         capacity=max(512, _PENDING_ENTRIES // (c + d)),
-        sample=min(n, 512),
+        stride=max(1, default_block(n) ** 2 // _SAMPLE),
     )
 
 
 def start_seeding(
-    first: Points, index: jax.Array, k: int, n: int, num_extents: int, sizes: Sizes, origin: jax.Array
+    first: Points,
+    index: jax.Array,
+    k: int,
+    free: jax.Array,
+    num_extents: int,
+    sizes: Sizes,
+    origin: jax.Array,
+    shards: Shards = ALONE,
 ) -> Seeding:
     """The state with the first centre pending and every bound ∞; real bounds, or a fold, come next.
 
@@ -159,42 +170,46 @@ def start_seeding(
         first: `Points` [1], the first centre; if there are more, only the first counts.
         index: scalar int32, row number of the first centre; −1 if no row is available.
         k: how many to choose.
-        n: rows of the pool.
-        num_extents: parts of the pool that have an extent.
+        free: [n] bool (part), rows that are available.
+        num_extents: entries of the extents.
         sizes: the sizes.
         origin: as in `Seeding`.
+        shards: how the pool lies on devices.
 
     Returns:
         `Seeding`.
     """
     block = math.lcm(sizes.fold_block, sizes.test_block)
     num_kept = -(-(min(k, sizes.capacity) + sizes.proposals) // block) * block
-    num_draw_blocks = -(-n // sizes.draw_block)
+    num_draw_blocks = -(-len(free) // sizes.draw_block)
+    num_totals = max(num_draw_blocks * shards.count, sizes.draw_block)
     unknown = jnp.full(num_extents, jnp.inf, jnp.float32)
     return Seeding(
         chosen=jnp.full(k + sizes.proposals, -1, jnp.int32).at[0].set(index),
         num_chosen=jnp.int32(1),
-        bound=jnp.full(n, jnp.inf, jnp.float32),
+        num_free=shards.number_of(free),
+        bound=jnp.where(free, jnp.inf, 0.0),
         running=jnp.zeros((num_draw_blocks, sizes.draw_block), jnp.float32),
-        totals=jnp.zeros(num_draw_blocks, jnp.float32),
+        totals=jnp.zeros(num_totals, jnp.float32),
         pending=jax.tree.map(lambda a: jnp.zeros((num_kept, *a.shape[1:]), jnp.float32).at[0].set(a[0]), first),
         num_pending=jnp.int32(1),
         num_batches=jnp.int32(0),
         spent=jnp.float32(0),
         extents=Extents(jnp.zeros(num_extents, jnp.float32), unknown, unknown),
-        to_fold=jnp.float32(n),
+        to_fold=shards.number_of(free).astype(jnp.float32),
         is_flat=jnp.array(False),
         origin=origin,
     )
 
 
-def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
+def propose(key: jax.Array, state: Seeding, sizes: Sizes, shards: Shards = ALONE) -> Proposals:
     """Draws ``sizes.proposals`` independent rows with P(x) ∝ U(x), in two levels, and a uniform for each.
 
     Args:
         key: typed PRNG key.
-        state: `Seeding` after `finish_fold`.
+        state: `Seeding` after `with_sums`.
         sizes: the sizes.
+        shards: how the pool lies on devices.
 
     Returns:
         `Proposals`.
@@ -204,24 +219,31 @@ def propose(key: jax.Array, state: Seeding, sizes: Sizes) -> Proposals:
     last_block = state.totals.shape[0] - 1
     block = jnp.searchsorted(state.totals, uniforms[0] * state.totals[-1], side="right")
     block = jnp.minimum(block, last_block)
-    target = uniforms[1] * state.running[block, -1]
+    here = shards.places(state.running, block)
+    target = uniforms[1] * state.running[here, -1]
 
     def halve(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = carry
         middle = (low + high) // 2
-        is_above = state.running[block, middle] > target
+        is_above = state.running[here, middle] > target
         return jnp.where(is_above, low, middle + 1), jnp.where(is_above, middle, high)
 
     ends = jnp.zeros_like(block), jnp.full_like(block, sizes.draw_block - 1)
     num_halvings = max(1, math.ceil(math.log2(sizes.draw_block)))
     _, row = jax.lax.fori_loop(0, num_halvings, halve, ends)
+    row = shards.owned(row, shards.has(state.running, block))
     # rounding may give a row of bound 0, or padding: `accept` rejects it
-    indices = jnp.minimum(block * sizes.draw_block + row, state.bound.shape[0] - 1)
+    indices = jnp.minimum(block * sizes.draw_block + row, len(state.bound) * shards.count - 1)
     return Proposals(indices.astype(jnp.int32), accepting)
 
 
 def accept(
-    state: Seeding, proposals: Proposals, candidates: Points, wanted: jax.Array, sizes: Sizes
+    state: Seeding,
+    proposals: Proposals,
+    candidates: Points,
+    wanted: jax.Array,
+    sizes: Sizes,
+    shards: Shards = ALONE,
 ) -> Seeding:
     """Processes one batch of proposals in order. Each is accepted if and only if u·U < D², and is then pending.
 
@@ -231,11 +253,12 @@ def accept(
         candidates: `Points` [m], the rows proposed.
         wanted: scalar int32, how many rows to choose; the rest of the batch is discarded once they are chosen.
         sizes: the sizes.
+        shards: how the pool lies on devices.
 
     Returns:
         `Seeding` after the batch.
     """
-    n, bound = state.bound.shape[0], state.bound[proposals.indices]  # 0 for rows chosen since the last fold
+    bound = shards.take(state.bound, proposals.indices)  # 0 for rows chosen since the last fold
     thresholds = proposals.uniforms * bound
     is_open = _still_open(state, candidates, thresholds, bound, sizes)
     is_same = proposals.indices[:, None] == proposals.indices[None, :]
@@ -249,19 +272,18 @@ def accept(
     accepted = _true_first(is_accepted)  # the rejected ones behind them are overwritten later
     chosen = proposals.indices[accepted]
     cost = sizes.proposals * (state.num_pending.astype(jnp.float32) + sizes.proposals + sizes.batch_cost)
-    can_lower = _can_lower(candidates.squared_norms, state.extents) & is_accepted[None, :]
-    share = jnp.mean(can_lower, axis=0, dtype=jnp.float32)  # for each candidate, the share of the pool
+    can_lower = _can_lower(candidates.squared_norms, state.extents, state.origin) & is_accepted[None, :]
     return state._replace(
         chosen=_write(state.chosen, chosen, state.num_chosen),
         num_chosen=state.num_chosen + num_accepted,
-        bound=state.bound.at[jnp.where(is_accepted, proposals.indices, n)].set(0.0, mode="drop"),
+        bound=shards.put(state.bound, jnp.where(is_accepted, proposals.indices, -1), 0.0),
         pending=jax.tree.map(
             lambda whole, part: _write(whole, part[accepted], state.num_pending), state.pending, candidates
         ),
         num_pending=state.num_pending + num_accepted,
         num_batches=state.num_batches + 1,
         spent=state.spent + cost,
-        to_fold=state.to_fold + float(n) * jnp.sum(share),
+        to_fold=state.to_fold + float(sizes.stride) * jnp.sum(can_lower, dtype=jnp.float32),
     )
 
 
@@ -329,10 +351,10 @@ def _accepted_in_order(is_open: jax.Array, conflicts: jax.Array) -> jax.Array:
     return accepted
 
 
-def is_fold_due(state: Seeding, n: int, sizes: Sizes) -> jax.Array:
+def is_fold_due(state: Seeding, sizes: Sizes) -> jax.Array:
     """Whether centres are pending, and either tests have cost as much as a fold would or room runs out."""
     is_full = state.num_pending > sizes.capacity - sizes.proposals
-    is_worth_it = state.spent >= state.to_fold + float(n) * sizes.pass_cost
+    is_worth_it = state.spent >= state.to_fold + state.num_free * float(sizes.pass_cost)
     return (state.num_pending > 0) & (is_full | is_worth_it)
 
 
@@ -349,29 +371,46 @@ def extent_of(norms: jax.Array, bound: jax.Array) -> Extents:
     )
 
 
-def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes) -> Extents:
-    """The `Extents` [sample] of rows spread over the pool, each one a block of its own."""
-    rows = jnp.arange(sizes.sample) * (norms.shape[0] // sizes.sample)
-    lengths = jnp.sqrt(norms[rows])
-    return Extents(lengths, lengths, bound[rows])
+def sample_places(n: int, sizes: Sizes) -> jax.Array:
+    """Rows spread over a pool of n rows, one of every ``sizes.stride``: [sample] int32."""
+    return jnp.arange(0, n, sizes.stride, dtype=jnp.int32)
+
+
+def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes, shards: Shards = ALONE) -> Extents:
+    """The `Extents` [sample] of `sample_places`, each row a block of its own.
+
+    Args:
+        norms: [n] float32 (part), squared norms.
+        bound: [n] float32 (part), U.
+        sizes: the sizes.
+        shards: how the pool lies on devices.
+    """
+    norms, bound = shards.take((norms, bound), sample_places(len(bound) * shards.count, sizes))
+    lengths = jnp.sqrt(norms)
+    return Extents(lengths, lengths, bound)
 
 
 def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:
     """Which pending centres can lower a bound in each block: [blocks, p] bool."""
     is_center = jnp.arange(len(state.pending)) < state.num_pending
-    return _can_lower(state.pending.squared_norms, extents) & is_center[None, :]
+    return _can_lower(state.pending.squared_norms, extents, state.origin) & is_center[None, :]
 
 
-def _can_lower(norms: jax.Array, extents: Extents) -> jax.Array:
+def _can_lower(norms: jax.Array, extents: Extents, origin: jax.Array) -> jax.Array:
     """Whether centres of squared ``norms`` [m] may lower the bound of a row in each block: [blocks, m] bool."""
-    return _least_squared_distance(jnp.sqrt(norms)[None, :], extents) < extents.highest[:, None]
+    return _least_squared_distance(jnp.sqrt(norms)[None, :], extents, origin) < extents.highest[:, None]
 
 
-def _least_squared_distance(lengths: jax.Array, extents: Extents) -> jax.Array:
-    """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² for the x in the block with the nearest norm: [blocks, m] float32."""
+def _least_squared_distance(lengths: jax.Array, extents: Extents, origin: jax.Array) -> jax.Array:
+    """(‖x‖ − ‖c‖)² ≤ ‖x − c‖² for the x in the block with the nearest norm: [blocks, m] float32.
+
+    It is less by what a distance by matrix products may lack. So no distance computed is below it, and a centre
+    that is skipped would have left every bound as it is, to the last bit.
+    """
     rounding = 4 * EPSILON * lengths
     beyond = jnp.maximum(lengths - extents.longest[:, None], extents.shortest[:, None] - lengths)
-    return jnp.maximum(beyond - rounding, 0.0) ** 2
+    scale = lengths**2 + extents.longest[:, None] ** 2 + 2 * jnp.sum(origin**2)
+    return jnp.maximum(beyond - rounding, 0.0) ** 2 - 64 * EPSILON * scale
 
 
 def fold_rows(state: Seeding, points: Points, bound: jax.Array, sizes: Sizes) -> jax.Array:
@@ -417,36 +456,33 @@ def without_pending(state: Seeding) -> Seeding:
     return state._replace(num_pending=jnp.int32(0), spent=zero, to_fold=zero)
 
 
-def with_sums(state: Seeding, free: jax.Array, sizes: Sizes) -> Seeding:
+def with_sums(state: Seeding, free: jax.Array, sizes: Sizes, shards: Shards = ALONE) -> Seeding:
     """The state with the sums of its bounds, from which proposals are drawn.
 
     Args:
         state: `Seeding` with new bounds.
-        free: [n] bool, rows that were available at the start.
+        free: [n] bool (part), rows that were available at the start.
         sizes: the sizes.
+        shards: how the pool lies on devices.
 
     Returns:
         `Seeding`. It is flat if every bound is 0.
     """
     is_chosen = jnp.arange(state.chosen.shape[0]) < state.num_chosen
-    free = free & ~mark_rows(free.shape[0], jnp.where(is_chosen, state.chosen, -1))
+    free = shards.put(free, jnp.where(is_chosen, state.chosen, -1), False)
     bound = jnp.where(free, state.bound, 0.0)
-    is_flat = state.is_flat | (jnp.sum(bound) <= 0)
+    is_flat = state.is_flat | ~shards.any((bound > 0) | jnp.isnan(bound))
     bound = jnp.where(is_flat, free.astype(jnp.float32), bound)
-    running, totals = _cumulative(bound, sizes)
+    running = jnp.cumsum(
+        jnp.pad(bound, (0, -len(bound) % sizes.draw_block)).reshape(-1, sizes.draw_block), axis=1
+    )
+    totals = jnp.cumsum(block_totals(running[:, -1], sizes.draw_block, shards))
     return state._replace(bound=bound, running=running, totals=totals, is_flat=is_flat)
 
 
 def _true_first(mask: jax.Array) -> jax.Array:
     """The places where ``mask`` [m] is True, in order, then the others: [m] int32."""
     return jnp.argsort(~mask, stable=True)
-
-
-def _cumulative(bound: jax.Array, sizes: Sizes) -> tuple[jax.Array, jax.Array]:
-    """Cumulative sums inside each block of the draw, and over the blocks' sums."""
-    blocks = jnp.pad(bound, (0, -bound.shape[0] % sizes.draw_block)).reshape(-1, sizes.draw_block)
-    running = jnp.cumsum(blocks, axis=1)
-    return running, jnp.cumsum(running[:, -1])
 
 
 def _write(whole: jax.Array, part: jax.Array, start: jax.Array) -> jax.Array:
@@ -468,8 +504,8 @@ def jitted_start(
     sizes: Sizes,
     origin: jax.Array,
 ) -> Seeding:
-    state = start_seeding(as_points(first), index, k, free.shape[0], num_extents, sizes, origin)
-    return state._replace(bound=jnp.where(free, jnp.inf, 0.0).at[index].set(0.0))
+    state = start_seeding(as_points(first), index, k, free, num_extents, sizes, origin)
+    return state._replace(bound=state.bound.at[index].set(0.0))
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -482,7 +518,7 @@ def jitted_accept(
     state: Seeding, proposals: Proposals, candidates: Rows, wanted: jax.Array, sizes: Sizes
 ) -> tuple[Seeding, jax.Array]:
     state = accept(state, proposals, as_points(candidates), wanted, sizes)
-    return state, is_fold_due(state, state.bound.shape[0], sizes)
+    return state, is_fold_due(state, sizes)
 
 
 jitted_finish_fold = jax.jit(finish_fold, static_argnames="sizes", donate_argnames="state")

@@ -22,7 +22,17 @@ from badge_jax.strategies._random import random
 from badge_jax.strategies._stochastic import stochastic
 from badge_jax.strategies._typiclust import typiclust
 from badge_jax.strategies._uherding import uherding
-from badge_jax.strategies.base import Init, Query, Ranked, Spread, Strategy, check_needs, planned, stateless
+from badge_jax.strategies.base import (
+    Init,
+    Query,
+    Ranked,
+    Spread,
+    Strategy,
+    check_needs,
+    on_devices,
+    planned,
+    stateless,
+)
 
 STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "badge": badge,
@@ -72,6 +82,7 @@ __all__ = [
     "kmeans",
     "margin",
     "maxherding",
+    "on_devices",
     "planned",
     "probcover",
     "random",

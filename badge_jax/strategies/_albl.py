@@ -11,7 +11,7 @@ from badge_jax.rows import mark_rows
 from badge_jax.samplers.checks import check_count
 from badge_jax.strategies._confidence import confidence
 from badge_jax.strategies._coreset import coreset
-from badge_jax.strategies.base import Strategy, check_needs
+from badge_jax.strategies.base import Strategy, check_needs, check_on_one_device
 
 VARIANTS = ("reference", "exp4p")
 _DELTA = 0.1  # the probability with which EXP4.P's bound on the regret may fail
@@ -84,6 +84,7 @@ def albl(*, variant: str = "reference") -> Strategy:
         n = pool.available.shape[0]
         check_count(k, n)
         check_needs("albl", _NEEDS, pool)
+        check_on_one_device("albl", pool)
         arm_key, batch_key = jax.random.split(key)
         rounds = jnp.where(is_reference, 1, state.horizon)
         least = jnp.sqrt(math.log(_NUM_ARMS) / (_NUM_ARMS * rounds))

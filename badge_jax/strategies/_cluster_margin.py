@@ -10,7 +10,7 @@ import numpy as np
 from badge_jax.pool import Pool
 from badge_jax.samplers import kmeans
 from badge_jax.samplers.checks import check_count, is_count
-from badge_jax.strategies.base import Strategy, check_needs, highest
+from badge_jax.strategies.base import Strategy, check_needs, check_on_one_device, highest
 from badge_jax.strategies.embedding import check_embedding, embedded
 from badge_jax.strategies.scores import log_odds_of_margin
 
@@ -84,6 +84,7 @@ def cluster_margin(
         n = pool.available.shape[0]
         check_count(k, n)
         check_needs("cluster_margin", needs, pool)
+        check_on_one_device("cluster_margin", pool)
         most = min(n, 10 * k if num_margin is None else num_margin)
         if most < k:
             raise ValueError(f"num_margin is {num_margin}; wanted {k}, the rows asked for, or more")

@@ -1,15 +1,18 @@
 """What a strategy is: two pure functions over the model's outputs on the pool, and what it says of itself."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows
 from badge_jax.samplers import Sampler
 from badge_jax.samplers.checks import check_count
+from badge_jax.shards import ALONE, Shards, on_each_device, sharding_of_rows, shards_of
 
 State = Any  # a pytree of arrays; () for a strategy that remembers nothing
 
@@ -133,13 +136,103 @@ def planned(name: str, plan: Plan, *, needs: tuple[str, ...]) -> Strategy:
     if isinstance(plan, Spread) and plan.centers not in (None, "labeled"):
         raise ValueError(f"centers is {plan.centers!r}; wanted None or 'labeled'")
 
-    def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
-        if isinstance(plan, Ranked):
-            return highest(scores_of(plan, pool), pool.available, k)
-        centers = pool.labeled if plan.centers == "labeled" else None
-        return plan.sampler.sample(key, plan.embed(pool), k, available=pool.available, centers=centers)
+    _check_known(name, needs)
 
-    return stateless(name, choose, needs=needs)._replace(plan=plan)
+    def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
+        check_count(k, pool.available.shape[0])
+        check_needs(name, needs, pool)
+        sharding = _sharding_of(pool)
+        choose = _chosen if sharding is None else _jitted_chosen
+        return choose(plan, key, pool, k, sharding), state
+
+    return Strategy(_no_state, query, tuple(needs), plan=plan)
+
+
+def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
+    """The strategy for a pool that lies on several devices, where the types of its arrays do not say so.
+
+    They do not inside ``jit``, unless the axes of the mesh are `jax.sharding.AxisType.Explicit`. Elsewhere
+    every planned strategy sees by itself how a pool lies.
+
+    Args:
+        strategy: one that has a plan.
+        sharding: how the rows of the pool lie on devices.
+
+    Raises:
+        ValueError: if the strategy has no plan.
+
+    Example:
+        >>> import jax
+        >>> from jax.sharding import NamedSharding, PartitionSpec
+        >>> from badge_jax import STRATEGIES
+        >>> from badge_jax.strategies import on_devices
+        >>> sharding = NamedSharding(jax.make_mesh((1,), ("pool",)), PartitionSpec("pool"))
+        >>> on_devices(STRATEGIES["badge"](), sharding).needs
+        ('logits', 'features')
+    """
+    plan, rows = strategy.plan, sharding_of_rows(sharding)
+    if rows is None:
+        return strategy
+    if plan is None:
+        raise ValueError(_no_plan("this strategy", rows))
+
+    def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
+        check_count(k, pool.available.shape[0])
+        check_needs("the strategy", strategy.needs, pool)
+        return _jitted_chosen(plan, key, pool, k, rows), state
+
+    return strategy._replace(query=query)
+
+
+def check_on_one_device(name: str, pool: Pool) -> None:
+    """Raises ValueError if a pool is known to lie on several devices, for a strategy that has no plan."""
+    sharding = _sharding_of(pool)
+    if sharding is not None:
+        raise ValueError(_no_plan(name, sharding))
+
+
+def _no_plan(name: str, sharding: NamedSharding) -> str:
+    return (
+        f"{name} has no plan for a pool that lies on {shards_of(sharding).count} devices; wanted the pool "
+        "on one, or a strategy that scores or embeds every row by itself, such as badge, coreset or margin"
+    )
+
+
+_BY_ROW = ("logits", "features", "labels", "labeled", "available", "representation")
+
+
+def _sharding_of(pool: Pool) -> NamedSharding | None:
+    return sharding_of_rows(*(getattr(pool, name) for name in _BY_ROW))
+
+
+def _chosen(plan: Plan, key: jax.Array, pool: Pool, k: int, sharding: NamedSharding | None) -> jax.Array:
+    """The picks of a plan. Of a pool on several devices, each scores or embeds its own rows."""
+    parts: dict[str, Any] = {name: getattr(pool, name) for name in _BY_ROW}
+    no_parts: dict[str, Any] = dict.fromkeys(_BY_ROW)
+    whole = pool._replace(**no_parts)
+
+    if isinstance(plan, Ranked):
+
+        def choose(shards: Shards, whole: Pool, parts: dict[str, Any]) -> jax.Array:
+            part = whole._replace(**parts)
+            return highest(scores_of(plan, part), part.available, k, shards)
+
+        return on_each_device(sharding, choose, whole, parts)
+
+    def embed(shards: Shards, whole: Pool, parts: dict[str, Any]) -> Rows:
+        return plan.embed(whole._replace(**parts))
+
+    sample, options = plan.sampler.sample, {} if sharding is None else {"sharding": sharding}
+    if sharding is not None and "sharding" not in inspect.signature(sample).parameters:
+        raise ValueError(
+            f"{type(plan.sampler).__name__} chooses on one device; wanted a sampler whose sample takes sharding"
+        )
+    rows = on_each_device(sharding, embed, whole, parts, is_sharded=True)
+    centers = pool.labeled if plan.centers == "labeled" else None
+    return sample(key, rows, k, available=pool.available, centers=centers, **options)
+
+
+_jitted_chosen = jax.jit(_chosen, static_argnums=(0, 3, 4))
 
 
 def stateless(
@@ -167,19 +260,25 @@ def stateless(
         >>> first.needs, first.plan
         ((), None)
     """
-    for need in needs:
-        if need not in NEEDS:
-            raise ValueError(f"{name} needs {need!r}; wanted some of {', '.join(NEEDS)}")
-
-    def init(n: int, num_rounds: int) -> State:
-        return ()
+    _check_known(name, needs)
 
     def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
         check_count(k, pool.available.shape[0])
         check_needs(name, needs, pool)
+        check_on_one_device(name, pool)
         return choose(key, pool, k), state
 
-    return Strategy(init, query, tuple(needs), is_prefix_consistent)
+    return Strategy(_no_state, query, tuple(needs), is_prefix_consistent)
+
+
+def _no_state(n: int, num_rounds: int) -> State:
+    return ()
+
+
+def _check_known(name: str, needs: tuple[str, ...]) -> None:
+    for need in needs:
+        if need not in NEEDS:
+            raise ValueError(f"{name} needs {need!r}; wanted some of {', '.join(NEEDS)}")
 
 
 def check_needs(name: str, needs: tuple[str, ...], pool: Pool) -> None:
@@ -214,13 +313,13 @@ def scores_of(plan: Ranked, pool: Pool) -> jax.Array:
     return scores.astype(jnp.float32)
 
 
-def highest(scores: jax.Array, available: jax.Array, k: int) -> jax.Array:
+def highest(scores: jax.Array, available: jax.Array, k: int, shards: Shards = ALONE) -> jax.Array:
     """The available rows of highest ``scores`` [n], ties to the lower index: [k] int32, −1 for the surplus.
 
-    −∞ counts as the least finite number, above every row that is not available. So does NaN, which a sort would
-    put first or last, depending on the platform.
+    With ``shards``, both arrays are parts. −∞ counts as the least finite number, above every row that is not
+    available. So does NaN, which a sort would put first or last, depending on the platform.
     """
     lowest = jnp.finfo(jnp.float32).min
     scores = jnp.where(scores > lowest, scores, lowest)
-    order = jax.lax.top_k(jnp.where(available, scores, -jnp.inf), k)[1]
-    return jnp.where(available[order], order, -1).astype(jnp.int32)
+    order = shards.top(jnp.where(available, scores, -jnp.inf), k)
+    return jnp.where(shards.take(available, order), order, -1).astype(jnp.int32)

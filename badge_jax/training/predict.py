@@ -1,12 +1,15 @@
 """The outputs of a network on many rows, computed in batches of fixed size."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from badge_jax.models import Model, Variables
+from badge_jax.shards import ALONE, Shards, on_each_device, sharding_of_rows
 
 
 class Outputs(NamedTuple):
@@ -21,15 +24,19 @@ class Outputs(NamedTuple):
     features: jax.Array
 
 
-def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, jax.Array], Outputs]:
+def make_predict(
+    model: Model, batch_size: int = 256, *, sharding: NamedSharding | None = None
+) -> Callable[[Variables, jax.Array], Outputs]:
     """Makes the function that computes a network's outputs in evaluation mode.
 
     It works in batches of fixed size, so its memory is the outputs and one batch. The last batch ends at the
-    last row, and so may overlap the batch before it.
+    last row, and so may overlap the batch before it. If the inputs lie on several devices, each computes its
+    own rows.
 
     Args:
         model: the network.
         batch_size: rows computed at a time; at most n are.
+        sharding: how the inputs lie on devices, if not as the array says; see `shard_pool`.
 
     Returns:
         ``predict(variables, inputs [n, ...]) -> Outputs``, a pure function.
@@ -45,6 +52,16 @@ def make_predict(model: Model, batch_size: int = 256) -> Callable[[Variables, ja
     """
 
     def predict(variables: Variables, inputs: jax.Array) -> Outputs:
+        found = sharding_of_rows(sharding, inputs)
+        return (
+            predict_here(ALONE, variables, inputs) if found is None else predict_parts(variables, inputs, found)
+        )
+
+    @partial(jax.jit, static_argnums=2)
+    def predict_parts(variables: Variables, inputs: jax.Array, sharding: NamedSharding) -> Outputs:
+        return on_each_device(sharding, predict_here, variables, inputs, is_sharded=True)
+
+    def predict_here(_: Shards, variables: Variables, inputs: jax.Array) -> Outputs:
         n = inputs.shape[0]
         size = min(batch_size, n)
 

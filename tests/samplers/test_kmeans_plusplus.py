@@ -31,11 +31,11 @@ FOLDING = Sizes(
     proposals=3,
     draw_block=2,
     capacity=3,
-    sample=6,
+    stride=1,
     pass_cost=0,
     batch_cost=0,
 )
-SKIPPING = FOLDING._replace(row_block=2, fold_block=1, sample=2)
+SKIPPING = FOLDING._replace(row_block=2, fold_block=1, stride=3)
 PENDING = FOLDING._replace(proposals=2, draw_block=4, capacity=512, pass_cost=10**6)
 SEEDERS = {
     "incremental": kmeans_plusplus,
@@ -372,7 +372,9 @@ def test_bounds_need_not_be_distances(monkeypatch):
 def test_the_smallest_draw_accepts_no_row_of_negligible_distance(distance, num_accepted):
     """Where u·U < D² decides, u = 0 would accept whatever is not 0. The least u is 2⁻³⁴, here with U = 1."""
     points = as_points(dense_rows(jnp.array([[0.0], [distance]])))
-    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 2, 2, PENDING, jnp.zeros(1))
+    state = rejection.start_seeding(
+        points[jnp.array([0])], jnp.int32(0), 2, jnp.ones(2, bool), 2, PENDING, jnp.zeros(1)
+    )
     state = rejection.with_sums(state._replace(bound=jnp.ones(2).at[0].set(0)), jnp.ones(2, bool), PENDING)
     proposals = rejection.Proposals(jnp.array([1, 1]), jnp.full(2, 2.0**-34))
     state = rejection.accept(state, proposals, points[jnp.array([1, 1])], jnp.int32(2), PENDING)
@@ -382,7 +384,9 @@ def test_the_smallest_draw_accepts_no_row_of_negligible_distance(distance, num_a
 def test_proposals_never_draw_zero(monkeypatch):
     monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype=jnp.float32: jnp.zeros(shape, dtype))
     points = as_points(asymmetric_rows("factored"))
-    state = rejection.start_seeding(points[jnp.array([0])], jnp.int32(0), 2, 6, 6, PENDING, jnp.zeros(4))
+    state = rejection.start_seeding(
+        points[jnp.array([0])], jnp.int32(0), 2, jnp.ones(6, bool), 6, PENDING, jnp.zeros(4)
+    )
     state = rejection.with_sums(state._replace(bound=jnp.ones(6)), jnp.ones(6, bool), PENDING)
     with jax.disable_jit():
         assert rejection.propose(jax.random.key(0), state, PENDING).uniforms.tolist() == [2.0**-34] * 2
@@ -398,7 +402,9 @@ def test_blocks_of_other_norms_are_skipped():
     for first, second in itertools.permutations(range(6), 2):
         bound = jnp.asarray(squared[:, first], jnp.float32)
         center = as_points(rows[jnp.array([second])])
-        state = rejection.start_seeding(center, jnp.int32(second), 3, 6, 3, SKIPPING, jnp.zeros(4))
+        state = rejection.start_seeding(
+            center, jnp.int32(second), 3, jnp.ones(6, bool), 3, SKIPPING, jnp.zeros(4)
+        )
         for block in order.reshape(3, 2):
             extents = rejection.extent_of(rows.squared_norms[block], bound[block])
             matters = rejection.centers_that_matter(state, extents)[0]
@@ -438,7 +444,7 @@ def test_order_of_long_batches(lazy):
         sizes = FOLDING._replace(
             row_block=300, fold_block=8, test_block=16, proposals=16, draw_block=64, capacity=24
         )
-        seeder = partial(lazy_kmeans_plusplus, _sizes=sizes._replace(sample=100))
+        seeder = partial(lazy_kmeans_plusplus, _sizes=sizes._replace(stride=20))
     ours = statistic_of(seeder, late_norms, rows, 50, 20_000, 1)
     reference = statistic_of(kmeans_plusplus, late_norms, rows, 50, 20_000, 2)
     assert stats.ks_2samp(ours, reference).pvalue > 1e-4

@@ -55,7 +55,7 @@ def small_tiles(monkeypatch):
         proposals=3,
         draw_block=4,
         capacity=8,
-        sample=1,
+        stride=7,
         pass_cost=0,
         batch_cost=0,
     )
@@ -74,7 +74,7 @@ def test_law(monkeypatch):
         proposals=3,
         draw_block=2,
         capacity=3,
-        sample=1,
+        stride=4,
         pass_cost=0,
         batch_cost=0,
     )

@@ -1,0 +1,238 @@
+"""Pools spread over 1, 2, 4 and 8 devices. ``tests/test_devices.py`` runs this with eight made-up ones."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from oracles import chi_square_p, kmeans_plusplus_law
+
+from badge_jax import (
+    STRATEGIES,
+    Pool,
+    Rows,
+    gradient_embedding,
+    k_center_greedy,
+    kmeans_plusplus,
+    lazy_kmeans_plusplus,
+    make_active_learner,
+    make_optimizer,
+    mlp,
+    shard_pool,
+)
+from badge_jax.strategies import Ranked, Spread, on_devices, planned
+
+pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices: tests/test_devices.py")
+
+N, C, D, K = 5003, 3, 8, 200  # not a multiple of anything
+
+
+def mesh_of(count, axis_type=AxisType.Auto):
+    return jax.make_mesh((count,), ("pool",), axis_types=(axis_type,), devices=jax.devices()[:count])
+
+
+def rows_of(kind):
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(N, C)), np.maximum(rng.normal(size=(N, D)), 0)
+    if kind == "long tails":
+        left *= rng.lognormal(sigma=3, size=(N, 1))
+    elif kind == "copies":  # of fewer rows than are chosen
+        left, right = left[rng.integers(0, K // 2, N)], np.ones((N, D))
+    elif kind == "zero":
+        left *= 0
+    return Rows(left.astype(np.float32), right.astype(np.float32))
+
+
+KINDS = ("plain", "long tails", "copies", "zero")
+SAMPLERS = {
+    "kmeans_plusplus": lambda key, rows, mask, **more: kmeans_plusplus(key, rows, 40, available=mask, **more),
+    "lazy": lambda key, rows, mask, **more: lazy_kmeans_plusplus(key, rows, K, available=mask, **more),
+    "lazy, norm": lambda key, rows, mask, **more: lazy_kmeans_plusplus(
+        key, rows, K, available=mask, first="norm", **more
+    ),
+    "k-center": lambda key, rows, mask, **more: k_center_greedy(rows, K, available=mask, **more),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_picks_are_the_same_on_any_number_of_devices(name):
+    """With a mask, a pool that does not divide evenly, copies, and distances that are all 0."""
+    sampler, key, mask = SAMPLERS[name], jax.random.key(3), np.random.default_rng(1).random(N) < 0.8
+    for kind in KINDS:
+        rows = rows_of(kind)
+        alone = sampler(key, jax.tree.map(jnp.asarray, rows), jnp.asarray(mask)).tolist()
+        assert len({*alone}) == len(alone), kind
+        for count in (2, 8) if name == "kmeans_plusplus" else (1, 2, 4, 8):
+            (there, free), is_row = shard_pool((rows, mask), mesh_of(count))
+            assert sampler(key, there, free & is_row).tolist() == alone, (kind, count)
+
+
+def test_centers_from_the_start():
+    centers = np.random.default_rng(2).random(N) < 0.1
+    for kind in ("plain", "copies"):
+        rows = rows_of(kind)
+        alone = k_center_greedy(jax.tree.map(jnp.asarray, rows), K, centers=jnp.asarray(centers)).tolist()
+        (there, marks), is_row = shard_pool((rows, centers), mesh_of(8))
+        assert k_center_greedy(there, K, available=is_row & ~marks, centers=marks).tolist() == alone, kind
+
+
+@pytest.mark.parametrize("name", ["lazy", "k-center"])
+def test_axes_that_are_in_the_types(name):
+    """A mesh of Explicit axes: outside jit, and inside the caller's."""
+    sampler, key, rows = SAMPLERS[name], jax.random.key(4), rows_of("plain")
+    alone = sampler(key, jax.tree.map(jnp.asarray, rows), jnp.ones(N, bool)).tolist()
+    for count in (1, 4):
+        there, is_row = shard_pool(rows, mesh_of(count, AxisType.Explicit))
+        assert sampler(key, there, is_row).tolist() == alone
+        assert jax.jit(sampler)(key, there, is_row).tolist() == alone
+
+
+@pytest.mark.parametrize("name", ["lazy", "k-center"])
+def test_a_program_gathers_no_pool(name):
+    """Inside jit the mesh is given. No collective has as many entries as the pool has rows."""
+    mesh, key, rows = mesh_of(8), jax.random.key(4), rows_of("plain")
+    there, is_row = shard_pool(rows, mesh)
+    sharding = NamedSharding(mesh, P("pool"))
+    call = jax.jit(lambda *args: SAMPLERS[name](*args, sharding=sharding))
+    compiled = call.lower(key, there, is_row).compile()
+    alone = SAMPLERS[name](key, jax.tree.map(jnp.asarray, rows), jnp.ones(N, bool))
+    assert compiled(key, there, is_row).tolist() == alone.tolist()
+    assert max(collectives_of(compiled)) < len(there), "entries"
+
+    gathering = jax.jit(lambda rows: jnp.sum(rows.left[::-1], axis=1)).lower(there).compile()
+    assert max(collectives_of(gathering)) >= len(there) / 8, "the pattern finds collectives"
+
+
+def collectives_of(compiled):
+    """Entries of what each collective of a program returns, on one device."""
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    lines = re.findall(rf"= (.*?) (?:{kinds})(?:-start)?\(", compiled.as_text())
+    assert lines
+    shapes = [shape for line in lines for shape in re.findall(r"\w+\[([\d,]*)\]", line)]
+    return [int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes]
+
+
+@pytest.mark.parametrize("first", ["uniform", "norm"])
+def test_law_on_four_devices(first):
+    """χ² against enumeration: six rows among blanks, so that each device has some; two are not available."""
+    rng = np.random.default_rng(5)
+    places = np.array([0, 15, 16, 33, 47, 50, 63, 7])
+    left, right = np.zeros((64, 2), np.float32), np.zeros((64, 3), np.float32)
+    left[places], right[places] = rng.normal(size=(8, 2)), rng.normal(size=(8, 3))
+    free = np.isin(np.arange(64), places[:6])
+    rows = Rows(left[places], right[places])
+    law = kmeans_plusplus_law(rows.to_dense(), 3, available=np.arange(8) < 6, first=first)
+    sharding = NamedSharding(mesh_of(4), P("pool"))
+    there, mask = jax.device_put((Rows(left, right), free), sharding)
+
+    @jax.jit
+    def draw_all(keys, there, mask):
+        return jax.vmap(
+            lambda key: lazy_kmeans_plusplus(key, there, 3, available=mask, first=first, sharding=sharding)
+        )(keys)
+
+    draws = np.asarray(draw_all(jax.random.split(jax.random.key(0), 20_000), there, mask))
+    number = np.full(64, -1)
+    number[places] = np.arange(8)
+    assert chi_square_p(number[draws], law) > 1e-4
+    wrong = kmeans_plusplus_law(rows.to_dense() ** 3, 3, available=np.arange(8) < 6, first=first)
+    assert chi_square_p(number[draws], wrong) < 1e-4, "another law is rejected"
+
+
+@pytest.mark.parametrize("name", ["badge", "badge(first=norm)", "coreset", "margin", "badge_kcenter"])
+def test_strategies(name):
+    rng = np.random.default_rng(6)
+    logits = rng.normal(size=(N, C)).astype(np.float32)
+    features = rng.normal(size=(N, D)).astype(np.float32)
+    labeled = rng.random(N) < 0.1
+    maker, *option = name.rstrip(")").split("(first=")
+    strategy = STRATEGIES[maker](**({"first": option[0]} if option else {}))
+
+    def ask(logits, features, labeled, is_row):
+        pool = Pool(logits, features, jnp.where(labeled, 0, -1), labeled, is_row & ~labeled)
+        return strategy.query(jax.random.key(0), (), pool, K)[0].tolist()
+
+    alone = ask(*map(jnp.asarray, (logits, features, labeled)), jnp.ones(N, bool))
+    parts, is_row = shard_pool((logits, features, labeled), mesh_of(4))
+    assert ask(*parts, is_row) == alone
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_learner(axis_type):
+    rng, key = np.random.default_rng(7), jax.random.key(1)
+    inputs, told = rng.normal(size=(N, 6)).astype(np.float32), np.arange(0, N, 50)
+    model, badge = mlp(C, hidden=8), STRATEGIES["badge"]()
+    variables = model.init(jax.random.key(0), jnp.asarray(inputs[:2]))
+
+    def ask(learner, inputs, call):
+        state = learner.init(len(inputs), 1, len(told) + 30)
+        state = learner.tell(state, told, told % C)
+        state = learner.tell(state, np.arange(N, len(inputs)), np.full(len(inputs) - N, -1))  # no rows
+        return call(key, state, variables, inputs)[0].tolist()
+
+    learner = make_active_learner(model, make_optimizer(1e-3), badge, 30)
+    alone = ask(learner, jnp.asarray(inputs), learner.ask)
+    mesh = mesh_of(4, axis_type)
+    there, _ = shard_pool(inputs, mesh)
+    assert ask(learner, there, learner.ask) == alone
+    if axis_type == AxisType.Auto:
+        sharding = NamedSharding(mesh, P("pool"))
+        learner = make_active_learner(model, make_optimizer(1e-3), badge, 30, sharding=sharding)
+    assert ask(learner, there, jax.jit(learner.ask)) == alone
+
+
+def test_gradient_embedding():
+    rng = np.random.default_rng(8)
+    arrays = rng.normal(size=(N, C)).astype(np.float32), rng.normal(size=(N, D)).astype(np.float32)
+    for axis_type in (AxisType.Auto, AxisType.Explicit):
+        parts, _ = shard_pool(arrays, mesh_of(8, axis_type))
+        rows = gradient_embedding(*parts)
+        assert rows.left.sharding.spec[0] == rows.right.sharding.spec[0] == "pool"
+        alone = gradient_embedding(*map(jnp.asarray, arrays))
+        np.testing.assert_array_equal(np.asarray(rows.left)[:N], alone.left)
+        np.testing.assert_allclose(np.asarray(rows.norms)[:N], alone.norms, rtol=1e-6)
+
+
+class Furthest:
+    """A user's sampler, for one device."""
+
+    def sample(self, key, rows, k, *, available, centers):
+        return jnp.argsort(-rows.norms)[:k]
+
+
+def test_refusals():
+    def pool_of(logits):
+        none = jnp.zeros(len(logits), bool)
+        return Pool(logits, None, None, none, ~none)
+
+    logits, _ = shard_pool(np.ones((N, C), np.float32), mesh_of(2))
+    falcun = STRATEGIES["falcun"]()
+    with pytest.raises(
+        ValueError, match="falcun has no plan for a pool that lies on 2 devices; wanted the pool on"
+    ):
+        falcun.query(jax.random.key(0), (), pool_of(logits), 5)
+    with pytest.raises(ValueError, match="this strategy has no plan for a pool that lies on 2 devices"):
+        on_devices(falcun, logits.sharding)
+    own = planned("own", Spread(lambda pool: Rows(pool.logits, pool.logits), Furthest()), needs=("logits",))
+    with pytest.raises(ValueError, match="Furthest chooses on one device; wanted a sampler whose sample takes"):
+        own.query(jax.random.key(0), (), pool_of(logits), 5)
+    ranked = planned("first", Ranked(lambda pool: pool.logits[:, 0]), needs=("logits",))
+    assert ranked.query(jax.random.key(0), (), pool_of(logits), 5)[0].tolist() == [0, 1, 2, 3, 4]
+
+    uneven = jax.device_put(np.ones((N + 1, C), np.float32), NamedSharding(mesh_of(4), P("pool")))
+    with pytest.raises(
+        ValueError, match="a pool of 5004 rows lies on 4 devices; wanted a multiple of 1024 rows"
+    ):
+        lazy_kmeans_plusplus(jax.random.key(0), Rows(uneven, uneven), 3)
+    with pytest.raises(ValueError, match="'pool' has 3 devices; wanted 1, 2, 4, 8 or another power of two"):
+        shard_pool(np.ones((9, 2)), mesh_of(3))
+    with pytest.raises(ValueError, match=r"the arrays have \[8, 9\] rows; wanted the same number"):
+        shard_pool((np.ones(8), np.ones(9)), mesh_of(2))
+    with pytest.raises(ValueError, match="axis is 'rows'; wanted one of pool"):
+        shard_pool(np.ones(8), mesh_of(2), "rows")
+    both = jax.make_mesh((2, 2), ("pool", "batch"), devices=jax.devices()[:4])
+    with pytest.raises(ValueError, match="the mesh has the axes pool, batch; wanted one of them as axis"):
+        shard_pool(np.ones(8), both)
