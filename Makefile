@@ -1,6 +1,7 @@
 # make demo | test | lint | bench     each makes .venv and installs what it needs, once
 # make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
 # make test-extras | test-all         the tests that need those; every test, slow ones too
+# make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -9,7 +10,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # tests, and those with extras, compile as users do.
 QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 
-.PHONY: demo test test-extras test-all lint bench peers data clean
+NEWEST ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12)
+
+.PHONY: demo test test-extras test-all test-newest lint bench peers data clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
@@ -22,6 +25,9 @@ test-extras: .venv/.peers .venv/.data
 
 test-all: .venv/.peers .venv/.data
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-newest: .venv-newest/.test
+	.venv-newest/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -37,7 +43,7 @@ peers: .venv/.peers
 data: .venv/.data
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-newest
 
 # A stamp is written last, so that an interrupted install is done again.
 .venv/.demo: pyproject.toml constraints.txt
@@ -56,4 +62,11 @@ clean:
 
 .venv/.data: .venv/.test
 	$(PIP) --editable '.[data]'
+	touch $@
+
+.venv-newest/.test: pyproject.toml
+	@test -n "$(NEWEST)" || { echo "make test-newest needs Python 3.12 or later: make test-newest NEWEST=python3.13"; exit 2; }
+	test -x .venv-newest/bin/pip || $(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable '.[plots]' --group test
 	touch $@
