@@ -112,12 +112,13 @@ class Shards:
 
     def top(self, part: jax.Array, m: int) -> jax.Array:
         """Row numbers of the m greatest values, of equal ones the lowest first: [m] int32."""
+        # XLA would merge a slice of the result with top_k's own, and then sort all values: fifty times as long
         values, places = jax.lax.top_k(part, min(m, part.shape[0]))
         if not self.axis:
-            return places
+            return jax.lax.optimization_barrier(places)
         # the parts come in the order of their rows, so that equal values do
         rows = self.gathered((places + self.start(part)).astype(jnp.int32))
-        return rows[jax.lax.top_k(self.gathered(values), m)[1]]
+        return rows[jax.lax.optimization_barrier(jax.lax.top_k(self.gathered(values), m)[1])]
 
     def gathered(self, part: Any) -> Any:
         """The parts one behind the other, on every device. For what is small."""

@@ -17,31 +17,34 @@ from badge_jax import k_center_greedy, lazy_kmeans_plusplus, shard_pool
 from benchmarks.harness import Contestant, arguments, compare, publish
 from benchmarks.pools import synthetic_pool
 
+SAMPLERS = {
+    "k-means++, lazy": lambda key, k, rows, mask: lazy_kmeans_plusplus(key, rows, k, available=mask),
+    "furthest-first": lambda key, k, rows, mask: k_center_greedy(rows, k, available=mask),
+}
+
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument(
         "--devices", type=int, action="append", help="sizes of the mesh; all powers of two there are"
     )
+    parser.add_argument("--sampler", choices=SAMPLERS, help="one of them")
     options = parser.parse_args()
     n, c, d, k = (6000, 10, 64, 100) if options.quick else (50_000, 10, 512, 1000)
     rows, key, records = synthetic_pool("soft", n, c, d), jax.random.key(1), []
-    samplers = {
-        "k-means++, lazy": lambda rows, mask: lazy_kmeans_plusplus(key, rows, k, available=mask),
-        "furthest-first": lambda rows, mask: k_center_greedy(rows, k, available=mask),
-    }
     there_are = len(jax.devices())
     counts = options.devices or [2**i for i in range(there_are.bit_length()) if 2**i <= there_are]
-    for name, sampler in samplers.items():
-        calls = {f"{name}: no mesh": partial(sampler, rows, None)}
+    for name in [options.sampler] if options.sampler else SAMPLERS:
+        sampler = partial(SAMPLERS[name], key, k)
+        calls = {"no mesh": partial(sampler, rows, None)}
         for count in counts:
             mesh = jax.make_mesh((count,), ("pool",), devices=jax.devices()[:count])
-            calls[f"{name}: a mesh of {count}"] = partial(sampler, *shard_pool(rows, mesh))
+            calls[f"a mesh of {count}"] = partial(sampler, *shard_pool(rows, mesh))
         if not options.only_memory_of:
             picks = [np.asarray(call()) for call in calls.values()]
             assert all((other == picks[0]).all() for other in picks), "the picks differ"
         found = [Contestant(label, partial(blocking, call), k) for label, call in calls.items()]
-        alone = ["-m", "benchmarks.sharded"] + ["--quick"] * options.quick
+        alone = ["-m", "benchmarks.sharded", "--sampler", name] + ["--quick"] * options.quick
         records += compare(
             f"{name}, over devices", {"n": n, "c": c, "d": d, "k": k}, "pick", found, options, alone
         )
