@@ -16,6 +16,9 @@ def gradnorm(*, expected: bool = False) -> Strategy:
     Args:
         expected: whether the label is drawn from the model's probabilities p, and not the most likely one.
 
+    Raises:
+        ValueError: if ``expected`` is no bool.
+
     References:
         Settles, Craven and Ray, NIPS 2007 (expected); Ash et al., ICLR 2020, equation 1 (g).
 
@@ -24,6 +27,8 @@ def gradnorm(*, expected: bool = False) -> Strategy:
         >>> gradnorm(expected=True).needs
         ('logits', 'features')
     """
+    if not isinstance(expected, bool):
+        raise ValueError(f"expected is {expected!r}; wanted True or False")
     score = SCORES["gradnorm"]
     return planned("gradnorm", Ranked(_expected if expected else score.order), needs=score.needs)
 

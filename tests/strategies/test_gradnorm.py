@@ -39,3 +39,8 @@ def test_what_float32_has_no_room_for_is_told_apart():
     pool = pool_of_logits(0 * logits)._replace(features=(scales[:, None] * np.ones(3)).astype(np.float32))
     strategy = STRATEGIES["gradnorm"]()
     assert strategy.query(jax.random.key(0), (), pool, 80)[0].tolist() == np.argsort(-scales).tolist()
+
+
+def test_options_that_are_no_bool_are_refused():
+    with pytest.raises(ValueError, match="expected is 'no'; wanted True or False"):
+        STRATEGIES["gradnorm"](expected="no")
