@@ -74,7 +74,7 @@ def bait(
         _check_size(fisher, pool.logits.shape[1], pool.features.shape[1], num_rows)
         rows = Rows(form.left(pool.logits), pool.features.astype(jnp.float32))
         base, target = _problem(form, rows, pool, k, weighting, regularization)
-        num_forward = min(num_rows, math.ceil(prune * k))
+        num_forward = math.ceil(min(num_rows, prune * k))
         if num_rows == n:
             return forward_backward(
                 form, rows, k, base, target, available=pool.available, num_forward=num_forward
