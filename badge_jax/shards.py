@@ -235,8 +235,8 @@ def default_block(n: int) -> int:
 def shard_pool(arrays: Any, mesh: Mesh, axis: str | None = None) -> tuple[Any, jax.Array]:
     """Spreads a pool's rows over devices, padded with zeros to whole blocks of the samplers' draws.
 
-    From a pool of more than 4096 rows, samplers choose what they choose on one device. A process needs only
-    those rows of its arrays that its own devices hold.
+    From a pool of more than 4096 rows, on up to 32 devices, samplers choose what they choose on one device.
+    Only the rows of a process's own devices are read: the arrays may be memory maps of the whole pool.
 
     Args:
         arrays: pytree of arrays [n, ...], NumPy's or JAX's.

@@ -126,7 +126,8 @@ def _chosen_here(
     state = Centers(chosen, given.number, jnp.full(len(points), num_seen))
     chosen, number, bound, *_ = lazy_greedy(bound, k, state, pick, num_candidates=_CANDIDATES, shards=shards)
     # what is left are copies of centres, of which the lowest indices are chosen, or rows that are not finite
-    copies = shards.marked((bound == 0) & (shards.max(bound) <= 0))
+    is_done = (shards.max(bound) <= 0) & ~shards.any(jnp.isnan(bound))
+    copies = shards.marked((bound == 0) & is_done)
     chosen = jnp.where(jnp.arange(k) < number, chosen, copies.at(jnp.arange(k) - number))
     return jnp.where(is_first, jnp.concatenate([longest[None], chosen[:-1]]), chosen)
 

@@ -139,7 +139,8 @@ def continued(
 def has_next(greedy: Greedy, shards: Shards = ALONE) -> jax.Array:
     """Whether another row is wanted, and one may have a value above 0."""
     best = shards.max(greedy.bound)
-    return (greedy.number < len(greedy.chosen)) & (best > 0) & (best < jnp.inf)
+    is_known = ~shards.any(jnp.isnan(greedy.bound))  # XLA's max on a CPU leaves NaN out
+    return (greedy.number < len(greedy.chosen)) & (best > 0) & (best < jnp.inf) & is_known
 
 
 def candidates_of(bound: jax.Array, num_candidates: int, shards: Shards = ALONE) -> Candidates:

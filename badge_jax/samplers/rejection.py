@@ -386,8 +386,8 @@ def sample_extents(norms: jax.Array, bound: jax.Array, sizes: Sizes, shards: Sha
         shards: how the pool lies on devices.
     """
     norms, bound = shards.take((norms, bound), sample_places(len(bound) * shards.count, sizes))
-    lengths = jnp.sqrt(norms)
-    return Extents(lengths, lengths, bound)
+    lengths, is_counted = jnp.sqrt(norms), bound > 0
+    return Extents(jnp.where(is_counted, lengths, jnp.inf), jnp.where(is_counted, lengths, 0.0), bound)
 
 
 def centers_that_matter(state: Seeding, extents: Extents) -> jax.Array:

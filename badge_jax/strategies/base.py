@@ -187,7 +187,7 @@ def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
 def check_on_one_device(name: str, pool: Pool) -> None:
     """Raises ValueError if a pool is known to lie on several devices, for a strategy that has no plan."""
     sharding = _sharding_of(pool)
-    if sharding is not None:
+    if sharding is not None and shards_of(sharding).count > 1:
         raise ValueError(_no_plan(name, sharding))
 
 

@@ -164,3 +164,12 @@ def test_wrong_arguments_are_refused():
         k_center_greedy(random_rows(), 61)
     with pytest.raises(ValueError, match=r"available is bool of shape \(3,\)"):
         k_center_greedy(random_rows(), 2, centers=jnp.ones(3, bool))
+
+
+def test_a_row_that_is_not_finite_ends_the_picks():
+    """With centres given, too: neither a loop without end nor another row instead."""
+    points = np.random.default_rng(3).normal(size=(5003, 4)).astype(np.float32)
+    points[3000] = np.nan
+    centers = jnp.arange(5003) % 50 == 0
+    picks = k_center_greedy(dense_rows(jnp.asarray(points)), 20, centers=centers & (jnp.arange(5003) != 3000))
+    assert -1 in picks.tolist()
