@@ -11,7 +11,7 @@ from badge_jax.shards import ALONE, Shards
 
 HIGHEST = jax.lax.Precision.HIGHEST
 EPSILON = float(jnp.finfo(jnp.float32).eps)  # relative spacing of float32
-_NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
+NEAR = 2.0**-11  # below this share of ‖x‖² + ‖y‖², a distance by matrix products lacks digits
 _TILE = 4096  # points in one matrix product
 _PAIRED = 256  # points that all are compared with in one matrix product
 _SUBTRACTED = 2**19  # entries subtracted in one step where points are compared again
@@ -270,7 +270,7 @@ def _by_products(points: Points, centers: Points, origin: jax.Array | None) -> t
         inner, norms, others = jnp.dot(x, y.T, precision=HIGHEST), jnp.sum(x**2, axis=1), jnp.sum(y**2, axis=1)
     scale = norms[:, None] + others[None, :]
     squared = jnp.maximum(scale - 2 * inner, 0.0)
-    return squared, squared < _NEAR * scale
+    return squared, squared < NEAR * scale
 
 
 def _for_marked(marked: jax.Array, size: int, step: Callable[[jax.Array, Any], Any], start: Any) -> Any:

@@ -1,5 +1,7 @@
 """Checks of the arguments that all samplers share, at trace time."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
@@ -30,6 +32,20 @@ def check_blocks(n: int, block: int, sharding: NamedSharding | None) -> None:
 def is_count(value: object) -> bool:
     """Whether ``value`` is a Python int of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite Python int or float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_number(name: str, value: object, least: float, most: float, *, or_else: str | None = None) -> None:
+    """Raises ValueError unless an option's ``value`` is a number from ``least`` to ``most``, or ``or_else``."""
+    if or_else is not None and value == or_else:
+        return
+    if not (is_number(value) and least <= value <= most):
+        other = "" if or_else is None else f", or {or_else!r}"
+        raise ValueError(f"{name} is {value!r}; wanted a number from {least:g} to {most:g}{other}")
 
 
 def availability(available: jax.Array | None, n: int) -> jax.Array:

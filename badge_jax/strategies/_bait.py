@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import EPSILON, Rows
-from badge_jax.samplers.checks import check_count, is_count
+from badge_jax.samplers.checks import check_count, is_count, is_number
 from badge_jax.samplers.fisher import FORMS, Form, total_information
 from badge_jax.samplers.forward_backward import forward_backward
 from badge_jax.strategies._random import uniform
@@ -99,16 +99,12 @@ def _check_options(
         raise ValueError(f"fisher is {fisher!r}; wanted one of {', '.join(FORMS)}")
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting is {weighting!r}; wanted one of {', '.join(WEIGHTINGS)}")
-    if regularization != "relative" and not (_is_number(regularization) and float(regularization) > 0):
+    if regularization != "relative" and not (is_number(regularization) and regularization > 0):
         raise ValueError(f"regularization is {regularization!r}; wanted a number above 0, or 'relative'")
-    if not (_is_number(prune) and prune >= 1):
+    if not (is_number(prune) and prune >= 1):
         raise ValueError(f"prune is {prune!r}; wanted a number, 1 or more")
     if num_candidates is not None and not is_count(num_candidates):
         raise ValueError(f"num_candidates is {num_candidates!r}; wanted None, or a Python int above 0")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_size(fisher: str, c: int, d: int, n: int) -> None:
@@ -128,12 +124,17 @@ def _check_size(fisher: str, c: int, d: int, n: int) -> None:
 
 
 def _problem(
-    form: Form, rows: Rows, pool: Pool, k: int, weighting: str, regularization: float | str
+    form: Form,
+    rows: Rows,
+    pool: Pool,
+    k: int,
+    weighting: str,
+    regularization: float | str,
 ) -> tuple[jax.Array, jax.Array]:
     """M₀ / ω and F, both [b, e, e]: with the information of a new row weighted by 1, the picks are the same."""
     counted = pool.labeled | pool.available
     target = total_information(form, rows, counted / jnp.maximum(jnp.sum(counted), 1))
-    strength = jnp.float32(0 if isinstance(regularization, str) else regularization)
+    strength = jnp.float32(0 if isinstance(regularization, str) else min(regularization, 1e30))
     if regularization == "relative":
         mean = jnp.mean(jnp.diagonal(target, axis1=1, axis2=2))
         strength = jnp.where(mean > 0, mean, 1.0)  # without any information, all rows are alike
@@ -146,7 +147,9 @@ def _problem(
     else:
         weight, unit = jnp.float32(1), jnp.float32(num_labeled + k)
     known = total_information(form, rows, pool.labeled * weight)
-    # a smaller λ would be lost in the rounding of M₀
-    least = 2 * EPSILON * jnp.max(jnp.trace(known, axis1=1, axis2=2))
-    identity = jnp.eye(known.shape[1], dtype=jnp.float32)[None]
-    return known + jnp.maximum(strength * unit, least) * identity, target
+    # a smaller λ would be lost in the rounding of M₀, and all else in that of a greater one
+    labeled, whole = (jnp.max(jnp.trace(a, axis1=1, axis2=2)) for a in (known, target))
+    most = jnp.maximum(labeled, whole)
+    strength = jnp.maximum(strength * unit, 2 * EPSILON * labeled)
+    strength = jnp.where(most > 0, jnp.minimum(strength, 2.0**40 * most), strength)
+    return known + strength * jnp.eye(known.shape[1], dtype=jnp.float32)[None], target

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from badge_jax.pool import Pool
+from badge_jax.samplers.checks import check_number
 from badge_jax.samplers.draw import draw_by_noise
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.scores import log_closeness
@@ -38,8 +39,7 @@ def falcun(*, gamma: float = 10.0) -> Strategy:
         >>> falcun(gamma=1.0).needs
         ('logits',)
     """
-    if not 0 < gamma <= 1e30:
-        raise ValueError(f"gamma is {gamma}; wanted a number above 0, and 1e30 at most")
+    check_number("gamma", gamma, 1e-30, 1e30)
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:
         return _draw_all(key, pool.logits, pool.available, jnp.float32(gamma), k)

@@ -3,11 +3,11 @@
 import jax
 
 from badge_jax.pool import Pool
-from badge_jax.samplers.checks import is_count
+from badge_jax.samplers.checks import check_number, is_count
 from badge_jax.samplers.coverage import KERNELS, coverage_greedy
 from badge_jax.samplers.draw import shuffled
 from badge_jax.strategies.base import Strategy, stateless
-from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
+from badge_jax.strategies.embedding import EMBEDDINGS, WIDTHS, check_embedding, unit_rows
 
 
 def maxherding(
@@ -22,12 +22,12 @@ def maxherding(
 
     Args:
         embedding: rows to compare: "features", "representation", or BADGE's "gradients".
-        bandwidth: σ of the kernel exp(−‖x − y‖²/σ²), for rows of length 1.
+        bandwidth: σ of the kernel exp(−‖x − y‖²/σ²), for rows of length 1; from 1e-15 to 1e15.
         kernel: "rbf", or "top_hat", which is 1 within σ and 0 beyond.
         num_targets: rows to cover, drawn uniformly; None: all. Fewer make a large pool faster.
 
     Raises:
-        ValueError: for another embedding or kernel, or a number that is not above 0.
+        ValueError: for another embedding or kernel, or a number out of range.
 
     References:
         Bae, Noh and Sutherland, ECCV 2024, arXiv 2407.12212.
@@ -58,8 +58,7 @@ def check_coverage(bandwidth: float, kernel: str, num_targets: int | None) -> No
     """Raises ValueError for options that no coverage has."""
     if kernel not in KERNELS:
         raise ValueError(f"kernel is {kernel!r}; wanted one of {', '.join(KERNELS)}")
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth is {bandwidth}; wanted a number above 0")
+    check_number("bandwidth", bandwidth, *WIDTHS)
     if num_targets is not None and not is_count(num_targets):
         raise ValueError(f"num_targets is {num_targets!r}; wanted 1 or more, or None for all rows")
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows, as_points, nearest_of_another_group
 from badge_jax.samplers import kmeans
-from badge_jax.samplers.checks import is_count
+from badge_jax.samplers.checks import check_number, is_count, is_number
 from badge_jax.samplers.coverage import coverage_greedy
 from badge_jax.strategies.base import Strategy, stateless
-from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
+from badge_jax.strategies.embedding import EMBEDDINGS, WIDTHS, check_embedding, unit_rows
 
 
 def probcover(
@@ -31,7 +31,7 @@ def probcover(
         num_clusters: k-means clusters that stand for the classes; None: as many as the logits have classes.
 
     Raises:
-        ValueError: for another embedding, a radius that is not above 0, a purity that is not between 0 and 1,
+        ValueError: for another embedding, a radius out of range, a purity that is not between 0 and 1,
             or fewer than 2 clusters.
 
     References:
@@ -43,12 +43,9 @@ def probcover(
         (('features',), ('features', 'logits'))
     """
     check_embedding(embedding)
-    if isinstance(radius, str) and radius != "purity":
-        raise ValueError(f"radius is {radius!r}; wanted 'purity' or a number above 0")
-    if not isinstance(radius, str) and not radius > 0:
-        raise ValueError(f"radius is {radius}; wanted 'purity' or a number above 0")
-    if not 0 < purity < 1:
-        raise ValueError(f"purity is {purity}; wanted a number between 0 and 1")
+    check_number("radius", radius, *WIDTHS, or_else="purity")
+    if not (is_number(purity) and 0 < purity < 1):
+        raise ValueError(f"purity is {purity!r}; wanted a number between 0 and 1")
     if num_clusters is not None and not (is_count(num_clusters) and num_clusters > 1):
         raise ValueError(f"num_clusters is {num_clusters!r}; wanted 2 or more, or None for one a class")
     counts_classes = isinstance(radius, str) and num_clusters is None

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.samplers import gumbel_top_k
+from badge_jax.samplers.checks import check_number
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.scores import SCORES, Score
 
@@ -47,8 +48,7 @@ def stochastic(*, score: str = "margin", law: str = "power", beta: float = 1.0) 
         raise ValueError(f"score is {score!r}; wanted one of {', '.join(SCORES)}")
     if law not in LAWS:
         raise ValueError(f"law is {law!r}; wanted one of {', '.join(LAWS)}")
-    if not _LEAST_BETA <= beta <= _LARGEST_BETA:
-        raise ValueError(f"beta is {beta}; wanted {_LEAST_BETA} to {_LARGEST_BETA}")
+    check_number("beta", beta, _LEAST_BETA, _LARGEST_BETA)
     chosen = SCORES[score]
 
     def choose(key: jax.Array, pool: Pool, k: int) -> jax.Array:

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows, as_points, nearest_distinct
+from badge_jax.samplers.checks import check_number
 from badge_jax.samplers.coverage import coverage_greedy
 from badge_jax.strategies._maxherding import check_coverage, draw_targets
 from badge_jax.strategies.base import Strategy, stateless
 from badge_jax.strategies.calibration import probe_temperature
-from badge_jax.strategies.embedding import EMBEDDINGS, check_embedding, unit_rows
+from badge_jax.strategies.embedding import EMBEDDINGS, WIDTHS, check_embedding, unit_rows
 from badge_jax.strategies.scores import log_closeness, log_doubt, log_entropy
 
 _UNCERTAINTIES = {"margin": log_closeness, "entropy": log_entropy, "confidence": log_doubt}
@@ -31,16 +32,16 @@ def uherding(
         embedding: rows to compare: "features", "representation", or BADGE's "gradients".
         uncertainty: "margin", 1 − (p₁ − p₂); "entropy", in nats; or "confidence", 1 − max p. It is 0 for
             labeled rows, and 1 for all while nothing is labeled.
-        bandwidth: σ of the kernel, for rows of length 1. "min_labeled": the least distance above 0 between two
-            labeled rows, computed for each batch; 1 if there is none. "median_labeled": the median of the
-            labeled rows' distances to the nearest other one.
+        bandwidth: σ of the kernel, for rows of length 1. "min_labeled": the least distance between two labeled
+            rows that are no copies (to the last bits), computed for each batch; 1 if there is none.
+            "median_labeled": the median of the labeled rows' distances to the nearest other one.
         temperature: τ of p = softmax(logits/τ). "probe": found by a logistic regression on the features, which
             needs the labels; it stands for the paper's network, retrained on a part of the labels.
         kernel: "rbf" or "top_hat".
         num_targets: as in `maxherding`.
 
     Raises:
-        ValueError: for another option, or a number that is not above 0.
+        ValueError: for another option, or a number out of range.
 
     References:
         Bae, Oliveira and Sutherland, ICLR 2025, arXiv 2412.20644.
@@ -57,8 +58,7 @@ def uherding(
         raise ValueError(
             f"bandwidth is {bandwidth!r}; wanted 'min_labeled', 'median_labeled' or a number above 0"
         )
-    if temperature != "probe" and (isinstance(temperature, str) or not temperature > 0):
-        raise ValueError(f"temperature is {temperature!r}; wanted 'probe' or a number above 0")
+    check_number("temperature", temperature, *WIDTHS, or_else="probe")
     check_coverage(1.0 if isinstance(bandwidth, str) else bandwidth, kernel, num_targets)
     is_probed = temperature == "probe"
     read = (*EMBEDDINGS[embedding], "logits", *(("features", "labels") if is_probed else ()))
@@ -68,7 +68,10 @@ def uherding(
         tau = probe_temperature(probe_key, pool) if isinstance(temperature, str) else temperature
         rows = unit_rows(pool, embedding)
         width = _labeled_width(rows, pool.labeled, bandwidth) if isinstance(bandwidth, str) else bandwidth
-        worth = jnp.exp(_UNCERTAINTIES[uncertainty](pool.logits.astype(jnp.float32) / tau))
+        log_worth = _UNCERTAINTIES[uncertainty](pool.logits.astype(jnp.float32) / tau)
+        # ratios count: of very confident rows the most uncertain one is worth 1, not a number that underflows
+        most = jnp.max(jnp.where(pool.available, log_worth, -jnp.inf))
+        worth = jnp.exp(log_worth - jnp.where(most > -jnp.inf, most, 0.0))
         return coverage_greedy(
             rows,
             k,

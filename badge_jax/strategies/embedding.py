@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from badge_jax.embeddings import pool_gradients
 from badge_jax.pool import Pool
-from badge_jax.rows import Rows, dense_rows
+from badge_jax.rows import Rows, dense_rows, middle, sample_places
 
 EMBEDDINGS = {
     "features": ("features",),
@@ -13,6 +13,10 @@ EMBEDDINGS = {
     "gradients": ("logits", "features"),
 }
 """Name → the fields of `Pool` that it reads."""
+
+
+WIDTHS = 1e-15, 1e15
+"""Widths between which squares and their reciprocals are ordinary float32 numbers."""
 
 
 def check_embedding(embedding: str, *, wanted: tuple[str, ...] = ("features", "representation")) -> None:
@@ -35,8 +39,16 @@ def normalized(vectors: jax.Array) -> jax.Array:
 
 
 def unit_rows(pool: Pool, embedding: str) -> Rows:
-    """The rows of a pool by any of `EMBEDDINGS`, divided by their norms: `Rows` [n]."""
+    """The rows of a pool by any of `EMBEDDINGS`, divided by their norms, to take distances from: `Rows` [n].
+
+    Ordinary vectors are then moved, so that their middle is 0: that changes no distance, and distances keep
+    their digits where all rows point nearly the same way.
+    """
     if embedding == "gradients":
         rows = pool_gradients(pool)
         return Rows(normalized(rows.left), normalized(rows.right))
-    return dense_rows(normalized(embedded(pool, embedding)))
+    vectors = normalized(embedded(pool, embedding))
+    counted = pool.available | pool.labeled
+    n = counted.shape[0]
+    places = jnp.nonzero(counted, size=n, fill_value=0)[0][sample_places(jnp.sum(counted))]
+    return dense_rows(vectors - middle(dense_rows(vectors[places]))[None, :])

@@ -152,3 +152,26 @@ def test_little_is_held_beside_the_pool():
     call = jax.jit(lambda rows, mask: coverage_greedy(rows, 10_000, bandwidth=1.0, available=mask))
     memory = as_users_do(call.lower(rows, mask)).memory_analysis()
     assert memory.temp_size_in_bytes < 0.05 * memory.argument_size_in_bytes
+
+
+def regrets(x, picks, weights, bandwidth):
+    """How far each pick's gain is from the best, relative: in float64, from differences of distances."""
+    x, weights = np.asarray(x, np.float64), np.asarray(weights, np.float64)
+    squared = ((x[:, None] - x[None]) ** 2).sum(-1) / bandwidth**2
+    nearest, is_free, found = np.full(len(x), np.inf), np.ones(len(x), bool), []
+    for pick in picks:
+        fall = np.maximum(nearest[:, None] - squared, 0)
+        gains = (weights[:, None] * np.exp(-squared) * -np.expm1(-fall)).sum(axis=0)
+        found.append(1 - gains[pick] / gains[is_free].max())
+        nearest, is_free[pick] = np.minimum(nearest, squared[:, pick]), False
+    return found
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, 1.0, 100.0, 1e6])
+@pytest.mark.parametrize("spread", [0.0, 60.0])
+def test_small_gains_keep_their_digits(bandwidth, spread):
+    """Where κ is near 1 for all pairs, and where one row is worth e⁻⁶⁰ of another."""
+    x = unit_points(6)
+    weights = np.exp(-spread * np.random.default_rng(7).random(N)).astype(np.float32)
+    picks = coverage_greedy(dense_rows(jnp.asarray(x)), 120, bandwidth=bandwidth, weights=jnp.asarray(weights))
+    assert max(regrets(x, picks.tolist(), weights, bandwidth)) < 1e-3

@@ -127,7 +127,7 @@ def test_law_at_the_edge_of_float32(name, kind):
 @pytest.mark.parametrize("kind", ["clusters", "clusters of outer products"])
 def test_the_law_at_the_edge_has_teeth(monkeypatch, kind):
     """With distances by matrix products alone."""
-    monkeypatch.setattr(rows_module, "_NEAR", 0.0)
+    monkeypatch.setattr(rows_module, "NEAR", 0.0)
     rows = rows_at_the_edge(kind)
     points = np.einsum("ni,nj->nij", *(np.asarray(a, np.float64) for a in (rows.left, rows.right)))
     forget_compiled()

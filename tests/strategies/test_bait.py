@@ -76,6 +76,15 @@ def test_large_regularization_ranks_by_the_information_about_the_target():
     assert query(pool, 7, fisher="full", regularization=1e6) == ranked[:7].tolist()
 
 
+@pytest.mark.parametrize(("factor", "strength"), [(1.0, 1e22), (1e-12, 1.0)])
+def test_what_is_tiny_beside_the_regularization_is_not_lost(factor, strength):
+    pool = small_pool()
+    tiny = pool._replace(features=pool.features * factor)
+    options = {"weighting": "paper", "prune": 1}
+    expected = query(pool, 7, **options, regularization=1e6)
+    assert query(tiny, 7, **options, regularization=strength) == expected
+
+
 def test_a_rotation_of_the_features_changes_nothing():
     pool = small_pool()
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0].astype(np.float32)

@@ -156,8 +156,10 @@ def test_wrong_options_are_refused():
         ({"embedding": "pixels"}, "embedding is 'pixels'; wanted one of features, representation, gradients"),
         ({"uncertainty": "bald"}, "uncertainty is 'bald'; wanted one of margin, entropy, confidence"),
         ({"bandwidth": "auto"}, "bandwidth is 'auto'; wanted 'min_labeled', 'median_labeled' or a number"),
-        ({"bandwidth": 0}, "bandwidth is 0; wanted a number above 0"),
-        ({"temperature": -1.0}, "temperature is -1.0; wanted 'probe' or a number above 0"),
+        ({"bandwidth": 0}, "bandwidth is 0; wanted a number from 1e-15"),
+        ({"bandwidth": True}, "bandwidth is True; wanted a number from 1e-15"),
+        ({"bandwidth": "wide"}, "bandwidth is 'wide'; wanted"),
+        ({"temperature": -1.0}, "temperature is -1.0; wanted a number from 1e-15 to 1e\\+15, or 'probe'"),
         ({"kernel": "tophat"}, "kernel is 'tophat'; wanted one of rbf, top_hat"),
         ({"num_targets": 0}, "num_targets is 0; wanted 1 or more, or None for all rows"),
     ):

@@ -138,7 +138,7 @@ def test_scores_of_which_float32_has_no_room():
     [
         ({"score": "bald"}, "score is 'bald'; wanted one of margin, entropy, confidence, gradnorm"),
         ({"law": "top"}, "law is 'top'; wanted one of power, softmax, softrank"),
-        ({"beta": 0.0}, "beta is 0.0; wanted 1e-30 to 1e"),
+        ({"beta": 0.0}, "beta is 0.0; wanted a number from 1e-30 to 1e"),
         ({"beta": -1}, "beta is -1"),
         ({"beta": float("nan")}, "beta is nan"),
     ],
