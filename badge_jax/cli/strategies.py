@@ -40,4 +40,5 @@ _NOTES = """
 select: whether `badge-jax select` runs it, on pools of any size or on those that fit the memory.
 first j: whether the first j picks are the picks for --k j.
 Options go in parentheses, such as 'badge(first=norm)'. One of yours: module:maker.
+With embedding=representation, a strategy reads the representation in place of features.
 Measure against random where you can."""

@@ -1,5 +1,6 @@
 """A data set of the user's own: its arrays, checked."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ def own_arrays(name: str, given: Mapping[str, Any]) -> Arrays:
     Raises:
         InputError: if the arrays are not as described.
     """
+    _check_names(name, list(given))
     found = {field: _find(name, list(given), field) for field in NAMES}
     arrays = {field: np.asarray(given[key]) for field, key in found.items() if key is not None}
     names = ", ".join(given)
@@ -68,6 +70,16 @@ def own_arrays(name: str, given: Mapping[str, Any]) -> Arrays:
         test_labels,
         representation,
     )
+
+
+def _check_names(name: str, names: list[str]) -> None:
+    """Raises InputError for a name that is nearly one of `NAMES`. Other arrays are the user's own business."""
+    known = {alias: field for field, aliases in NAMES.items() for alias in aliases} | {"classes": "classes"}
+    present = {known[alias] for alias in names if alias in known}
+    for other in names:
+        near = [] if other in known else difflib.get_close_matches(other, known, 1, 0.8)
+        if near and known[near[0]] not in present:
+            raise InputError(f"--dataset {name} holds {other}, which is not read; did you mean {near[0]}?")
 
 
 def _find(name: str, names: list[str], field: str) -> str | None:

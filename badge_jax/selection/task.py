@@ -226,14 +226,25 @@ def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None])
     """Raises InputError if ``given`` lacks a field that the strategy reads."""
     for need in strategy.needs:
         if need not in given:
-            raise InputError(f"strategy {name} needs pool.{need}, which select does not have")
+            raise InputError(
+                f"strategy {name} needs pool.{need}, which select does not have; other options may do without "
+                "(`badge-jax strategies`)"
+            )
         if given[need] is None:
             wanted = {
                 "logits": "logits or probabilities, and there are none",
                 "features": "features, and there are none",
                 "representation": "a representation, and there is none",
             }
-            raise InputError(f"strategy {name} wants {wanted[need]}")
+            instead = ""
+            if need == "features" and given["representation"] is not None:
+                instead = "; many read the representation instead with embedding=representation"
+            raise InputError(f"strategy {name} wants {wanted[need]}{instead}")
+    if given["representation"] is not None and "representation" not in strategy.needs:
+        raise InputError(
+            f"strategy {name} does not read a representation; wanted none, or a strategy that does, such as "
+            "maxherding(embedding=representation)"
+        )
 
 
 def _check_options(options: SelectOptions) -> None:

@@ -26,7 +26,7 @@ def uherding(
     num_targets: int | None = None,
 ) -> Strategy:
     """Greedy coverage as `maxherding`, where a row is worth what the model is unsure of. Goes over from
-    representative rows to uncertain ones as labels grow.
+    representative rows to uncertain ones as labels grow; while nothing is labeled it is `maxherding`.
 
     Args:
         embedding: rows to compare: "features", "representation", or BADGE's "gradients".

@@ -86,6 +86,10 @@ def test_a_representation_counts_in_the_checksum(tmp_path):
         ({"images": X, "labels": Y}, "holds images, labels; wanted inputs"),
         ({"inputs": X}, "holds inputs; wanted labels"),
         ({"inputs": X, "x": X, "labels": Y}, "holds both inputs and x"),
+        (
+            {"inputs": X, "labels": Y, "representations": X},
+            "holds representations, which is not read; did you mean representation",
+        ),
         ({"inputs": X, "labels": Y[:-1]}, "wanted \\[n, ...\\] and \\[n\\]"),
         ({"inputs": X, "labels": Y[:, None]}, "wanted \\[n, ...\\] and \\[n\\]"),
         ({"inputs": X[:, 0], "labels": Y}, "wanted \\[n, ...\\] and \\[n\\]"),

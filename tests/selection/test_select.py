@@ -110,6 +110,13 @@ def test_a_strategy_without_a_plan_wants_the_pool_in_memory(folder, arrays, caps
     assert "; the memory budget is 1 MB" in error
 
 
+def test_a_representation_that_is_not_read_is_refused(arrays, fixed):
+    with pytest.raises(InputError, match=r"strategy margin does not read a representation; wanted none, or"):
+        select(5, **arrays, representation=fixed, strategy="margin")
+    with pytest.raises(InputError, match=r"wants features, and there are none; .* embedding=representation"):
+        select(5, representation=fixed, strategy="maxherding")
+
+
 def test_what_select_does_not_have_is_named(arrays):
     for need in ("labels", "head", "samples"):
         strategy = Strategy(lambda n, rounds: (), None, needs=("logits", need))
