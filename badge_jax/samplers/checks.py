@@ -1,6 +1,7 @@
 """Checks of the arguments that all samplers share, at trace time."""
 
 import math
+from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a finite Python int or float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
