@@ -232,6 +232,11 @@ def default_block(n: int) -> int:
     return block
 
 
+def can_hold_pool(num_devices: int) -> bool:
+    """Whether `shard_pool` takes so many: a power of two, so that blocks and parts divide each other."""
+    return num_devices & (num_devices - 1) == 0 and num_devices <= _MOST_DEVICES
+
+
 def shard_pool(arrays: Any, mesh: Mesh, axis: str | None = None) -> tuple[Any, jax.Array]:
     """Spreads a pool's rows over devices, padded with zeros to whole blocks of the samplers' draws.
 
@@ -265,7 +270,7 @@ def shard_pool(arrays: Any, mesh: Mesh, axis: str | None = None) -> tuple[Any, j
     if axis not in mesh.axis_names:
         raise ValueError(f"axis is {axis!r}; wanted one of {', '.join(mesh.axis_names)}")
     count, lengths = mesh.shape[axis], {len(array) for array in jax.tree.leaves(arrays)}
-    if count & (count - 1) or count > _MOST_DEVICES:  # so that whole blocks and parts divide each other
+    if not can_hold_pool(count):
         raise ValueError(f"mesh axis {axis!r} has {count} devices; wanted 1, 2, 4, 8 or another power of two")
     if len(lengths) != 1:
         raise ValueError(f"the arrays have {sorted(lengths)} rows; wanted the same number")

@@ -19,6 +19,7 @@ LAYERS = [
     (("shards", "files", "names", "paper"), "shared basics"),
     (("rows", "pool"), "embeddings; what a strategy sees"),
     (("array_files", "compiled", "devices"), "arrays in files; compilation cache; devices"),
+    (("processes",), "several processes, joined"),
     (("embeddings", "models"), "last-layer gradients; networks"),
     (("samplers",), "choose k of n rows"),
     (("strategies", "training", "data"), "what to label next; the training loop; data sets by name"),

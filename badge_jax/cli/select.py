@@ -4,13 +4,16 @@ import csv
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import numpy as np
+import tyro
 from tqdm import tqdm
 
 from badge_jax.cli.numbers import num_bytes
+from badge_jax.cli.processes import Processes
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
@@ -25,6 +28,7 @@ from badge_jax.selection import (
     open_matrix,
     read_ids,
     read_vector,
+    run_distributed,
     run_task,
 )
 
@@ -64,6 +68,7 @@ class Select:
     """Add columns that explain each pick: class, uncertainty, norm, distance, rows represented."""
     dry_run: bool = False
     """Print the memory, reading and time that the selection would need, and choose nothing."""
+    processes: tyro.conf.OmitArgPrefixes[Processes] = field(default_factory=Processes)
 
     def execute(self) -> None:
         """Writes the picks.
@@ -73,7 +78,12 @@ class Select:
             EnvironmentFailure: if JAX finds no device.
         """
         keep_compiled_programs()
+        with self.processes.joined():
+            self._choose()
+
+    def _choose(self) -> None:
         find_devices()
+        self.processes.check_shared(memory=self.memory, explain=self.explain, dry_run=self.dry_run)
         options = SelectOptions(
             self.k,
             self.strategy,
@@ -93,7 +103,7 @@ class Select:
         )
         task = make_task(options, inputs, is_explained=self.explain)
         ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
-        out = file_to_write(self.out)
+        out = file_to_write(self.out) if jax.process_index() == 0 else None
         matrices = (self.features, self.logits, self.probabilities, self.representation)
         for path in (*matrices, self.labeled, self.ids):
             if path is not None and path.resolve() == out:
@@ -101,17 +111,22 @@ class Select:
         if self.dry_run:
             _print_forecast(task, self.explain)
             return
-        with tqdm(disable=None, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
+        hidden = self.processes.distributed or None
+        with tqdm(disable=hidden, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
 
             def watch(stage: str, done: int, total: int) -> None:
                 bar.total, bar.n = total, done
                 bar.set_description(stage, refresh=False)
                 bar.update(0)
 
-            selection = run_task(task, watch, is_explained=self.explain)
+            if self.processes.distributed:
+                selection = run_distributed(task)
+            else:
+                selection = run_task(task, watch, is_explained=self.explain)
         for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
             warnings.warn(remark, UserWarning, stacklevel=2)
-        write_whole(out, _picks_csv(selection, ids).encode())
+        if out is not None:
+            write_whole(out, _picks_csv(selection, ids).encode())
 
 
 def _picks_csv(selection: Selection, ids: list[str] | None) -> str:

@@ -2,6 +2,7 @@
 
 from badge_jax.selection._forecast import Forecast, forecast
 from badge_jax.selection._select import Selection, run_task, select
+from badge_jax.selection.distributed import run_distributed
 from badge_jax.selection.matrices import matrix_of, open_matrix
 from badge_jax.selection.row_lists import read_ids, read_vector
 from badge_jax.selection.task import Inputs, SelectOptions, Task, make_task
@@ -18,6 +19,7 @@ __all__ = [
     "open_matrix",
     "read_ids",
     "read_vector",
+    "run_distributed",
     "run_task",
     "select",
 ]

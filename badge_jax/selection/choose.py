@@ -63,10 +63,15 @@ def _query(task: Task, key: jax.Array) -> np.ndarray:
         picks, _ = task.strategy.query(key, task.strategy.init(n, 1), pool, task.k)
     except Exception as error:
         raise InputError(f"strategy {task.name}: {names.problem_of(error, task.code)}") from error
+    return check_picks(task, picks)
+
+
+def check_picks(task: Task, picks: jax.Array) -> np.ndarray:
+    """What a strategy answers as [k] int64. Raises InputError unless it is k different available rows."""
     if jnp.shape(picks) != (task.k,) or not jnp.issubdtype(jnp.asarray(picks).dtype, jnp.integer):
         given = f"{jnp.asarray(picks).dtype}{list(jnp.shape(picks))}"
         raise InputError(f"strategy {task.name} gives {given}; wanted int32[{task.k}], row numbers")
-    indices = np.asarray(picks, np.int64)
+    n, indices = len(task.available), np.asarray(picks, np.int64)
     found = indices[(indices >= 0) & (indices < n)]
     if len(np.unique(found)) < task.k or not task.available[found].all():
         raise InputError(

@@ -1,7 +1,8 @@
 """One pass over the pool, tile by tile: checks its values, finds its scale, and scores its rows."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ class Part(NamedTuple):
     available: Any
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """The results for the rows of one tile, or of the whole pool; a field that does not apply is None.
 
     Attributes:
@@ -84,6 +85,28 @@ class _Look(NamedTuple):
     right: Any
 
 
+class Validity(NamedTuple):
+    """Which rows are valid, [n] bool each; a field that does not apply is None.
+
+    Attributes:
+        are_outputs_finite: as in `Look`.
+        is_distribution: as in `Look`.
+        are_features_finite: as in `Look`.
+        is_representation_finite: as in `Look`.
+        is_score_number: whether the score is not NaN.
+        is_left_finite: whether the left factor is finite.
+        is_right_finite: whether the right factor is finite.
+    """
+
+    are_outputs_finite: Any
+    is_distribution: Any
+    are_features_finite: Any
+    is_representation_finite: Any
+    is_score_number: Any
+    is_left_finite: Any
+    is_right_finite: Any
+
+
 def survey(task: Task, watch: Watch) -> Survey:
     """Reads the pool once: checks its values, finds its scale, and scores its rows.
 
@@ -97,16 +120,12 @@ def survey(task: Task, watch: Watch) -> Survey:
     Raises:
         InputError: if a value is not finite, or a row of ``probabilities`` does not sum to 1.
     """
-    try:
+    with errors_of_strategy(task):
         found = _look_at_all(task, watch)
-    except (InputError, OSError):  # of the files, not of the strategy
-        raise
-    except Exception as error:
-        raise InputError(f"strategy {task.name}: {names.problem_of(error, task.code)}") from error
     counted = task.available
     if isinstance(task.strategy.plan, Spread) and task.strategy.plan.centers == "labeled":
         counted = np.ones(len(task.available), bool)
-    remarks = _check(task, found)
+    remarks = check_values(task, validity_of(found))
     rows: StreamedRows | None = None
     scales: tuple[np.float32, ...] = ()
     if found.left is not None and found.right is not None:
@@ -115,6 +134,17 @@ def survey(task: Task, watch: Watch) -> Survey:
         scales = tuple(_power_of_two(int(exponent)) for exponent in exponents)
         rows = streamed_rows(task, scales)
     return Survey(remarks, found.score, rows, math.prod(map(float, scales)))
+
+
+@contextlib.contextmanager
+def errors_of_strategy(task: Task) -> Iterator[None]:
+    """Turns what a strategy's own code raises into an InputError."""
+    try:
+        yield
+    except (InputError, OSError, jax.errors.JaxRuntimeError):  # of files and devices, not of the strategy
+        raise
+    except Exception as error:
+        raise InputError(f"strategy {task.name}: {names.problem_of(error, task.code)}") from error
 
 
 def embedding_of(task: Task) -> Embed | None:
@@ -185,17 +215,17 @@ def pool_of(part: Part, has_probabilities: bool) -> Pool:
     return Pool(logits, features, unknown, part.labeled, part.available, None, representation)
 
 
-def _look_at_all(task: Task, watch: Watch) -> _Look:
-    """`_Look` of the whole pool, as NumPy arrays [n], tile by tile."""
+def _look_at_all(task: Task, watch: Watch) -> Look:
+    """`Look` of the whole pool, as NumPy arrays [n], tile by tile."""
     n = len(task.available)
-    found = _Look(None, None, None, None, None, None, None)
+    found = Look(None, None, None, None, None, None, None)
     if not task.needed:
         return found
     tile = tile_size(n, sum(matrix.shape[1] for matrix in task.needed))
     for start in tiles(n, tile):
         stop = start + tile
         watch("checking", stop, n)
-        part = _look(
+        part = look_at(
             part_of(task, slice(start, stop)),
             score=task.strategy.plan if isinstance(task.strategy.plan, Ranked) else None,
             embed=embedding_of(task),
@@ -209,15 +239,15 @@ def _look_at_all(task: Task, watch: Watch) -> _Look:
 
 
 @partial(jax.jit, static_argnames=("score", "embed", "has_probabilities"))
-def _look(part: Part, *, score: Ranked | None, embed: Embed | None, has_probabilities: bool) -> _Look:
-    """`_Look` of one tile."""
+def look_at(part: Part, *, score: Ranked | None, embed: Embed | None, has_probabilities: bool) -> Look:
+    """`Look` of one tile."""
     pool = pool_of(part, has_probabilities)
     rows = None if embed is None else embed(pool)
     is_distribution = None
     if part.outputs is not None:
         values = part.outputs.astype(jnp.float32)
         is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE)
-    return _Look(
+    return Look(
         _are_finite(part.outputs),
         is_distribution,
         _are_finite(part.features),
@@ -244,33 +274,47 @@ def _power_of_two(exponent: int) -> np.float32:
     return np.float32(2.0 ** max(-126, min(126, -exponent)))
 
 
-def _check(task: Task, found: _Look) -> list[str]:
+def validity_of(found: Look) -> Validity:
+    """Which rows are valid, from a `Look` of NumPy's or JAX's arrays."""
+    score, left, right = found.score, found.left, found.right
+    return Validity(
+        found.are_outputs_finite,
+        found.is_distribution,
+        found.are_features_finite,
+        found.is_representation_finite,
+        None if score is None else score == score,
+        None if left is None else left < math.inf,  # a NaN is not
+        None if right is None else right < math.inf,
+    )
+
+
+def check_values(task: Task, valid: Validity) -> list[str]:
     """Returns remarks on suspicious values. Raises InputError for invalid ones."""
     remarks = []
-    if task.outputs is not None and found.is_distribution is not None:
-        _refuse(task.outputs, ~found.are_outputs_finite, "with NaN or infinity (as float32)", "finite values")
+    if task.outputs is not None and valid.is_distribution is not None:
+        _refuse(task.outputs, ~valid.are_outputs_finite, "with NaN or infinity (as float32)", "finite values")
         remarks += _constant_remark(task.outputs)
         if task.has_probabilities:
             wanted = "values from 0 to 1 that sum to 1"
-            _refuse(task.outputs, ~found.is_distribution, "that are no probabilities", wanted)
-        elif task.outputs.shape[1] > 1 and found.is_distribution.all():
+            _refuse(task.outputs, ~valid.is_distribution, "that are no probabilities", wanted)
+        elif task.outputs.shape[1] > 1 and valid.is_distribution.all():
             remarks.append(f"{task.outputs.name}: taken as logits, but every row looks like probabilities")
     for matrix, are_finite in (
-        (task.features, found.are_features_finite),
-        (task.representation, found.is_representation_finite),
+        (task.features, valid.are_features_finite),
+        (task.representation, valid.is_representation_finite),
     ):
         if matrix is not None:
             _refuse(matrix, ~are_finite, "with NaN or infinity (as float32)", "finite values")
             remarks += _constant_remark(matrix)
-    for part in (found.left, found.right):
-        if part is not None and not (is_finite := np.isfinite(part)).all():
+    for is_finite in (valid.is_left_finite, valid.is_right_finite):
+        if is_finite is not None and not is_finite.all():
             first, count = int((~is_finite).argmax()), int((~is_finite).sum())
             raise InputError(
                 f"strategy {task.name} embeds {count} rows as NaN or infinity, first row {first}; wanted "
                 "finite values"
             )
-    if found.score is not None and (is_nan := np.isnan(found.score)).any():
-        raise InputError(f"strategy {task.name} scores {int(is_nan.sum())} rows as NaN")
+    if valid.is_score_number is not None and not valid.is_score_number.all():
+        raise InputError(f"strategy {task.name} scores {int((~valid.is_score_number).sum())} rows as NaN")
     return remarks
 
 
