@@ -159,7 +159,7 @@ def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
         sharding: how the rows of the pool lie on devices.
 
     Raises:
-        ValueError: if the strategy has no plan.
+        ValueError: if the strategy has no plan, or one whose sampler works on one device only.
 
     Example:
         >>> import jax
@@ -175,6 +175,7 @@ def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
         return strategy
     if plan is None:
         raise ValueError(_no_plan("this strategy", rows))
+    _check_sampler(plan)
 
     def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
         check_count(k, pool.available.shape[0])
@@ -222,14 +223,20 @@ def _chosen(plan: Plan, key: jax.Array, pool: Pool, k: int, sharding: NamedShard
     def embed(shards: Shards, whole: Pool, parts: dict[str, Any]) -> Rows:
         return plan.embed(whole._replace(**parts))
 
-    sample, options = plan.sampler.sample, {} if sharding is None else {"sharding": sharding}
-    if sharding is not None and "sharding" not in inspect.signature(sample).parameters:
+    options = {} if sharding is None else {"sharding": sharding}
+    if sharding is not None:
+        _check_sampler(plan)
+    rows = on_each_device(sharding, embed, whole, parts, is_sharded=True)
+    centers = pool.labeled if plan.centers == "labeled" else None
+    return plan.sampler.sample(key, rows, k, available=pool.available, centers=centers, **options)
+
+
+def _check_sampler(plan: Plan) -> None:
+    """Raises ValueError for a sampler that cannot be told how the rows lie on several devices."""
+    if isinstance(plan, Spread) and "sharding" not in inspect.signature(plan.sampler.sample).parameters:
         raise ValueError(
             f"{type(plan.sampler).__name__} chooses on one device; wanted a sampler whose sample takes sharding"
         )
-    rows = on_each_device(sharding, embed, whole, parts, is_sharded=True)
-    centers = pool.labeled if plan.centers == "labeled" else None
-    return sample(key, rows, k, available=pool.available, centers=centers, **options)
 
 
 _jitted_chosen = jax.jit(_chosen, static_argnums=(0, 3, 4))

@@ -219,6 +219,8 @@ def test_refusals():
     own = planned("own", Spread(lambda pool: Rows(pool.logits, pool.logits), Furthest()), needs=("logits",))
     with pytest.raises(ValueError, match="Furthest chooses on one device; wanted a sampler whose sample takes"):
         own.query(jax.random.key(0), (), pool_of(logits), 5)
+    with pytest.raises(ValueError, match="Furthest chooses on one device"):
+        on_devices(own, logits.sharding)
     ranked = planned("first", Ranked(lambda pool: pool.logits[:, 0]), needs=("logits",))
     assert ranked.query(jax.random.key(0), (), pool_of(logits), 5)[0].tolist() == [0, 1, 2, 3, 4]
 
