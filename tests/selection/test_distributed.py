@@ -98,10 +98,15 @@ def ends_of(processes, timeout=120):
     """(exit code, standard output and error) of each."""
     try:
         outputs = ["".join(process.communicate(timeout=timeout)) for process in processes]
+        return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
     finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
+        kill(processes)
+
+
+def kill(processes):
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def options_of(folder, out, *more, outputs="logits", k=50):
@@ -250,7 +255,7 @@ def test_a_port_that_is_taken(folder, tmp_path):
         first, second = start_two(
             options_of(folder, tmp_path / "picks.csv"), tmp_path, lambda _, i: by_hand(port, i)
         )
-        second.kill()
+        kill([second])
         [(code, line)] = ends_of([first])
     assert code == 1
     assert line.startswith(f"badge-jax: process 0 cannot listen at 127.0.0.1:{port} (")
@@ -265,8 +270,7 @@ def long_options(folder, out):
 def undisturbed(folder, tmp_path_factory):
     """The picks of two processes that nothing disturbs, and the seconds that they took."""
     out = tmp_path_factory.mktemp("undisturbed")
-    start_two(long_options(folder, out / "picks.csv"), out)  # compiles
-    for _ in range(2):
+    for _ in range(2):  # the first compiles
         start = time.monotonic()
         assert ends_of(start_two(long_options(folder, out / "picks.csv"), out)) == [(0, ""), (0, "")]
     return (out / "picks.csv").read_bytes(), time.monotonic() - start
@@ -300,7 +304,7 @@ def test_a_process_that_is_killed(seed, folder, undisturbed, tmp_path):
     processes[victim].kill()
     print(f"process {victim} was killed after {moment:.2f} of {seconds:.2f} s")
     check_lost(processes[1 - victim], time.monotonic(), out, picks)
-    processes[victim].communicate()
+    kill([processes[victim]])
     assert ends_of(start_two(long_options(folder, out), tmp_path)) == [(0, ""), (0, "")]
     assert out.read_bytes() == picks
 
@@ -317,8 +321,7 @@ def test_a_process_that_hangs(victim, share, folder, undisturbed, tmp_path):
     try:
         check_lost(processes[1 - victim], time.monotonic(), out, picks)
     finally:
-        processes[victim].kill()
-        processes[victim].communicate()
+        kill([processes[victim]])
 
 
 @pytest.mark.slow
@@ -329,4 +332,19 @@ def test_sigterm_ends_a_process(folder, undisturbed, tmp_path):
     first.terminate()
     assert first.wait(timeout=10) == -signal.SIGTERM
     check_lost(second, time.monotonic(), tmp_path / "picks.csv", picks)
-    first.communicate()
+    kill([first])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("i", [0, 1])
+def test_a_process_whose_partner_never_comes(i, folder, tmp_path):
+    start = time.monotonic()
+    processes = start_two(options_of(folder, tmp_path / "picks.csv"), tmp_path)
+    kill([processes[1 - i]])
+    [(code, line)] = ends_of([processes[i]])
+    assert time.monotonic() - start < WITHIN
+    assert code == 1
+    assert line.startswith(
+        "badge-jax: not all processes came within 50 s; wanted as many as there are to be, each"
+    )
+    assert line.count("\n") == 1
