@@ -13,6 +13,7 @@ from badge_jax.errors import InputError
 from badge_jax.names import CodeFile
 from badge_jax.selection.budget import held_bytes, pool_bytes, work_bytes
 from badge_jax.selection.matrices import Matrix
+from badge_jax.selection.row_lists import row_numbers
 from badge_jax.strategies import STRATEGIES, Strategy
 
 MEGABYTE = 1e6
@@ -48,8 +49,8 @@ class Inputs(NamedTuple):
         features: `Matrix` [n, d], the input of the output layer.
         logits: `Matrix` [n, c].
         probabilities: `Matrix` [n, c], in place of logits.
-        labeled: rows that are labeled already or excluded: row numbers [m] int, or a mask [n] bool. None: no
-            row.
+        labeled: rows that are labeled already or excluded: row numbers [m] int, which may repeat, or a mask [n]
+            bool. None: no row.
         representation: `Matrix` [n, d'], features that stay the same from batch to batch, for strategies that
             need them.
 
@@ -144,23 +145,12 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     _check_options(options)
     name, strategy, code = _strategy_of(options.strategy)
     outputs = inputs.logits if inputs.logits is not None else inputs.probabilities
-    matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
-    given = [m for m in matrices if m is not None]
     if inputs.logits is not None and inputs.probabilities is not None:
         raise InputError("both logits and probabilities are given; wanted one of the two")
     have = {"logits": outputs, "features": inputs.features, "representation": inputs.representation}
     _check_needs(name, strategy, have)
-    if not given:
-        raise InputError(
-            "no features, logits, probabilities or representation are given; wanted at least one of them"
-        )
-    n = given[0].shape[0]
-    for other in given[1:]:
-        if other.shape[0] != n:
-            raise InputError(
-                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
-            )
-    labeled = _row_numbers(inputs.labeled, n)
+    n = num_rows(inputs)
+    labeled = np.zeros(0, np.int64) if inputs.labeled is None else row_numbers(inputs.labeled, n)
     available = np.ones(n, bool)
     available[labeled] = False
     if options.k > available.sum():
@@ -175,7 +165,7 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     if strategy.plan is None and needed and work + pool_bytes(needed) > budget:
         raise InputError(
             f"strategy {name} needs the whole pool in memory, "
-            f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_megabytes(budget)}"
+            f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_size(budget)}"
         )
     held = held_bytes(needed)
     if work + held > budget:
@@ -184,7 +174,7 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
             f"; {whole}, so it is held in memory; a .npy file in C order is read in pieces" if whole else ""
         )
         raise InputError(
-            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work + held)} at least"
+            f"the memory budget of {_size(budget)} is too small; wanted {_megabytes(work + held)} at least"
             f"{reason}"
         )
     return Task(
@@ -204,6 +194,33 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         held,
         is_streamed=work + pool_bytes(needed) > budget and any(m.is_in_place for m in needed),
     )
+
+
+def num_rows(inputs: Inputs) -> int:
+    """The rows of a pool.
+
+    Args:
+        inputs: the pool.
+
+    Returns:
+        n.
+
+    Raises:
+        InputError: if no matrix is given, or the matrices have different numbers of rows.
+    """
+    matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
+    given = [m for m in matrices if m is not None]
+    if not given:
+        raise InputError(
+            "no features, logits, probabilities or representation are given; wanted at least one of them"
+        )
+    n = given[0].shape[0]
+    for other in given[1:]:
+        if other.shape[0] != n:
+            raise InputError(
+                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
+            )
+    return n
 
 
 def _strategy_of(given: str | Strategy) -> tuple[str, Strategy, CodeFile | None]:
@@ -240,7 +257,9 @@ def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None])
             if need == "features" and given["representation"] is not None:
                 instead = "; many read the representation instead with embedding=representation"
             raise InputError(f"strategy {name} wants {wanted[need]}{instead}")
-    if given["representation"] is not None and "representation" not in strategy.needs:
+    others = [matrix for need, matrix in given.items() if need != "representation" and matrix is not None]
+    counts_rows = not others and not strategy.needs  # as random's may
+    if given["representation"] is not None and "representation" not in strategy.needs and not counts_rows:
         raise InputError(
             f"strategy {name} does not read a representation; wanted none, or a strategy that does, such as "
             "maxherding(embedding=representation)"
@@ -258,30 +277,13 @@ def _check_options(options: SelectOptions) -> None:
         raise InputError(f"memory_budget is {budget!r}; wanted a number of bytes")
 
 
-def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
-    """Row numbers [m] int64, in ascending order, from row numbers or a mask [n] bool."""
-    if labeled is None:
-        return np.zeros(0, np.int64)
-    if labeled.dtype == bool:
-        if labeled.shape != (n,):
-            raise InputError(f"labeled is a mask of shape {labeled.shape}; wanted ({n},)")
-        return np.flatnonzero(labeled)
-    if labeled.shape == (0,):  # of any type: an empty list has none
-        return np.zeros(0, np.int64)
-    if labeled.ndim != 1 or labeled.dtype.kind not in "iu":
-        raise InputError(
-            f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
-        )
-    if labeled.size == n > 2 and labeled.max() <= 1:
-        raise InputError("labeled holds only 0 and 1, one for each row; wanted row numbers, or a mask as bool")
-    outside = (labeled < 0) | (labeled >= n)
-    if outside.any():
-        raise InputError(f"labeled holds row {labeled[outside.argmax()]}; wanted 0 to {n - 1}")
-    numbers, counts = np.unique(labeled.astype(np.int64), return_counts=True)
-    if (counts > 1).any():
-        raise InputError(f"labeled holds row {numbers[counts.argmax()]} {counts.max()} times; wanted it once")
-    return numbers
-
-
 def _megabytes(num_bytes: float) -> str:
     return f"{math.ceil(num_bytes / MEGABYTE):,} MB"
+
+
+def _size(num_bytes: float) -> str:
+    """A size as a user may have written it."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if num_bytes >= unit:
+            return f"{num_bytes / unit:.4g} {name}"
+    return f"{num_bytes} bytes"

@@ -1,7 +1,6 @@
 """`select`: the next batch from features and logits, in Python and from the command line."""
 
 import csv
-import json
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from badge_jax import STRATEGIES, Pool, Rows, Strategy, dense_rows, select
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
-from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_vector, run_task
+from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_labeled, run_task
 from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned, stateless
@@ -42,7 +41,7 @@ def folder(arrays, tmp_path_factory):
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     np.save(folder / "probabilities.npy", softmax(arrays["logits"]).astype(np.float32))
-    np.save(folder / "labeled.npy", np.arange(0, N, 10))
+    np.save(folder / "labeled.npy", np.arange(N) % 10 == 0)
     return folder
 
 
@@ -204,7 +203,7 @@ def test_a_strategy_on_the_representation_without_a_plan_says_what_it_needs(fixe
 def test_a_representation_on_the_command_line(folder, fixed, own_module, tmp_path, capsys):
     out, strategy = tmp_path / "picks.csv", "--strategy=mine:outermost(power=2)"
     expected = np.argsort(-(fixed.astype(np.float32) ** 2).sum(1))[:9].tolist()
-    words = ["select", "--k=9", strategy, f"--out={out}"]
+    words = ["select", "--k=9", strategy, f"--out={out}", "--force"]
     for name in ("representation.npy", "arrays.npz"):
         assert main([*words, f"--representation={folder / name}"]) == 0
         assert [int(row["index"]) for row in rows_of(out)] == expected
@@ -244,12 +243,8 @@ def test_a_representation_is_checked_as_features_are(arrays, fixed):
             select(5, features=arrays["features"], representation=given, strategy=strategy)
     with pytest.warns(UserWarning, match="representation: all 3000 rows are the same"):
         select(5, representation=np.ones((N, 2), np.float32), strategy=strategy)
-    # what is not read is not looked at, and what counts rows counts here too
     odd = np.full((N, 2), np.nan, np.float32)
-    assert select(5, logits=arrays["logits"], representation=odd, strategy="margin").tolist() == (
-        select(5, logits=arrays["logits"], strategy="margin").tolist()
-    )
-    assert len(select(5, representation=odd, strategy="random")) == 5
+    assert len(select(5, representation=odd, strategy="random")) == 5, "it counts the rows, and is not read"
 
 
 def test_mistakes_of_an_own_plan_are_one_line(arrays):
@@ -385,14 +380,13 @@ BAD = [
     ({"features": None, "logits": None, "strategy": "random"}, "wanted at least one of them"),
     ({"probabilities": np.ones((N, C), np.float32)}, "both logits and probabilities are given"),
     ({"logits": np.zeros((7, 3), np.float32)}, "features has 3000 rows and logits has 7"),
-    ({"labeled": np.array([5, N])}, "labeled holds row 3000; wanted 0 to 2999"),
+    ({"labeled": np.array([5, N, 5])}, "labeled holds row 3000; wanted 0 to 2999"),
     ({"labeled": np.array([-1])}, "labeled holds row -1"),
-    ({"labeled": np.array([5, 8, 5])}, "labeled holds row 5 2 times"),
     ({"labeled": np.zeros(7, bool)}, r"labeled is a mask of shape \(7,\); wanted \(3000,\)"),
     ({"labeled": np.zeros(N, int)}, "labeled holds only 0 and 1, one for each row"),
     ({"labeled": np.array([0.5])}, "labeled is float64"),
     ({"memory_budget": "1GB"}, "memory_budget is '1GB'; wanted a number of bytes"),
-    ({"memory_budget": 1000}, "memory budget of 1 MB is too small; wanted"),
+    ({"memory_budget": 1000}, "memory budget of 1 KB is too small; wanted"),
 ]
 
 
@@ -449,7 +443,7 @@ def test_what_are_no_probabilities(arrays):
 def command_line(folder, out, *options):
     """The command on the pool in ``folder``; an option given takes the place of the one there."""
     files = [f"--{name}={folder / name}.npy" for name in ("features", "logits", "labeled")]
-    words = ["--k=12", *files, f"--out={out}"]
+    words = ["--k=12", *files, f"--out={out}", "--force"]
     given = {option.partition("=")[0] for option in options}
     return ["select", *(word for word in words if word.partition("=")[0] not in given), *options]
 
@@ -462,7 +456,7 @@ def rows_of(path):
 def test_command_line(folder, tmp_path, capsys, arrays):
     out = tmp_path / "picks.csv"
     assert main(command_line(folder, out)) == 0
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == (f"{out}: 12 rows to label, of 3,000; 2,688 are left\n", "")
     assert out.read_text().splitlines()[0] == "rank,index"
     expected = select(12, **arrays, labeled=np.arange(0, N, 10)).tolist()
     assert [(row["rank"], row["index"]) for row in rows_of(out)] == [
@@ -500,7 +494,9 @@ def test_ids_come_back_as_they_were(folder, tmp_path, capsys):
     count = sum(row["id"][0] in "=+-@" for row in rows)
     assert f"warning: --ids: {count} of the ids picked begin with =, +, - or @, such as '" in error
     assert error.count("\n") == 1
-    assert read_vector(out, "labeled").tolist() == [int(row["index"]) for row in rows]
+    picks = sorted(int(row["index"]) for row in rows)
+    assert read_labeled([out], "labeled", N).tolist() == picks
+    assert read_labeled([out], "labeled", N, ids=ids).tolist() == picks
     np.save(tmp_path / "ids.npy", -np.arange(N))
     assert main(command_line(folder, out, f"--ids={tmp_path / 'ids.npy'}", *words)) == 0
     assert capsys.readouterr().err == "", "a number is no formula"
@@ -533,11 +529,70 @@ def test_the_output_is_no_input_and_no_device(folder, tmp_path, capsys):
     assert "File name too long" in capsys.readouterr().err
 
 
-def test_a_second_batch_leaves_out_the_first(folder, tmp_path):
-    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    assert main(command_line(folder, first)) == 0
-    assert main(command_line(folder, second, f"--labeled={first}")) == 0
-    assert not {row["index"] for row in rows_of(first)} & {row["index"] for row in rows_of(second)}
+def test_later_batches_leave_out_all_earlier_ones(folder, tmp_path):
+    """Files may be listed, or the option repeated; both as one word and as two."""
+    batches = [tmp_path / f"{i}.csv" for i in range(4)]
+    earlier = str(folder / "labeled.npy")
+    for i, words in enumerate(
+        (
+            ["--labeled", earlier],
+            ["--labeled", earlier, str(batches[0])],
+            [f"--labeled={earlier}", f"--labeled={batches[0]}", f"--labeled={batches[1]}"],
+            ["--labeled", str(batches[2]), f"--labeled={batches[0]}", "--labeled", str(batches[1]), earlier],
+        )
+    ):
+        assert main(command_line(folder, batches[i], "--strategy=margin", *words)) == 0
+    picks = [int(row["index"]) for batch in batches for row in rows_of(batch)]
+    assert len({*picks, *range(0, N, 10)}) == 48 + N // 10
+
+
+def test_ids_find_the_rows_of_a_rebuilt_pool(tmp_path, arrays, capsys):
+    """Three batches by ids, each from the pool in another order and without some labeled rows."""
+    rng, order, labeled = np.random.default_rng(0), np.arange(N), []
+    for batch in range(3):
+        pool = tmp_path / str(batch)
+        pool.mkdir()
+        for name, array in arrays.items():
+            np.save(pool / f"{name}.npy", array[order])
+        lines = "".join(f"photo {row};{row}\r\n" for row in order)
+        (pool / "ids.csv").write_text(f"ID;size\r\n{lines}", "utf-8-sig", newline="")
+        out = tmp_path / f"{batch}.csv"
+        words = ["select", "--k=30", f"--out={out}", f"--ids={pool / 'ids.csv'}"]
+        words += [f"--labeled={path}" for path in labeled]
+        words += [f"--{name}={pool / name}.npy" for name in arrays]
+        assert main(words) == 0
+        labeled.append(str(out))
+        order = rng.permutation(np.setdiff1d(order, [int(row["id"][6:]) for row in rows_of(out)[:9]]))
+    assert capsys.readouterr().err.count("ids that are not in the pool") == 3
+    picks = [row["id"] for path in labeled for row in rows_of(tmp_path / path)]
+    assert len(set(picks)) == 90
+
+
+def test_rows_that_annotators_skipped(folder, tmp_path, capsys):
+    first, answers, second = tmp_path / "first.csv", tmp_path / "answers.csv", tmp_path / "second.csv"
+    assert main(command_line(folder, first, "--strategy=margin")) == 0
+    picks = [row["index"] for row in rows_of(first)]
+    lines = [f"{row},{'' if i < 3 else 'cat'}\n" for i, row in enumerate(picks)]
+    answers.write_text("index,label\n" + "".join(lines))
+    words = ["--strategy=margin", "--labeled", str(folder / "labeled.npy"), str(answers)]
+    capsys.readouterr()
+    for more, is_offered in ((["--skipped=exclude"], False), ([], False), (["--skipped=offer"], True)):
+        assert main(command_line(folder, second, *words, *more)) == 0
+        assert "warning: --labeled: 3 rows have an empty label; they are" in capsys.readouterr().err
+        again = [row["index"] for row in rows_of(second)]
+        assert again[:3] == picks[:3] if is_offered else not {*again} & {*picks}
+
+
+def test_a_batch_that_is_out_is_not_overwritten(folder, tmp_path, capsys):
+    out = tmp_path / "picks.csv"
+    words = [word for word in command_line(folder, out) if word != "--force"]
+    assert main(words) == 0
+    batch = out.read_bytes()
+    assert main([*words, "--seed=1"]) == 2
+    assert f"--out {out} is there already, perhaps a batch that is being labeled" in capsys.readouterr().err
+    assert out.read_bytes() == batch
+    assert main([*words, "--seed=1", "--force"]) == 0
+    assert out.read_bytes() != batch
 
 
 def test_explanation(folder, tmp_path, arrays):
@@ -607,7 +662,7 @@ def test_explanation_of_confident_rows(folder, tmp_path):
 
 def test_explanation_of_what_is_given(folder, tmp_path):
     out = tmp_path / "picks.csv"
-    base = ["select", "--k", "3", "--out", str(out), "--explain"]
+    base = ["select", "--k", "3", "--out", str(out), "--explain", "--force"]
     assert main([*base, "--strategy", "margin", "--logits", str(folder / "logits.npy")]) == 0
     assert list(rows_of(out)[0]) == ["rank", "index", "predicted_class", "uncertainty"]
     assert main([*base, "--strategy", "coreset", "--features", str(folder / "features.npy")]) == 0
@@ -648,7 +703,8 @@ def test_warnings_do_not_stop_it(folder, tmp_path, capsys):
         (["--k=0"], "k is 0; wanted a whole number, 1 or more"),
         (["--k=2701"], "k = 2701, but 2700 of 3000 rows are left to choose from"),
         (["--memory=lots"], "--memory is 'lots'; wanted a size such as 4GB"),
-        (["--memory=1KB"], "the memory budget of 1 MB is too small; wanted"),
+        (["--memory=1KB"], "the memory budget of 1 KB is too small; wanted"),
+        (["--memory=4"], "the memory budget of 4 bytes is too small; wanted"),
         (["--strategy=albl"], "strategy albl learns from batch to batch"),
         (["--out=/nowhere/picks.csv"], "/nowhere is not a folder; wanted one that exists"),
         (["--out=."], "is a folder; wanted the name of a file"),
@@ -688,7 +744,7 @@ def test_an_archive_under_a_budget(tmp_path, capsys, arrays, save):
     logits, out, picks = np.tile(arrays["logits"], (1, 100)), tmp_path / "picks.csv", []
     np.save(tmp_path / "pool.npy", logits)
     save(tmp_path / "pool.npz", logits=logits)
-    words = ["select", "--k=12", "--strategy=margin", f"--out={out}"]
+    words = ["select", "--k=12", "--strategy=margin", f"--out={out}", "--force"]
     in_pieces = budget_for(capsys, [*words, f"--logits={tmp_path / 'pool.npy'}"])
     words.append(f"--logits={tmp_path / 'pool.npz'}")
     if is_compressed := save is np.savez_compressed:
@@ -755,7 +811,7 @@ def test_a_large_pool_stays_within_its_budget(tmp_path, kind):
             check=True,
             env={**os.environ},
         )
-        code, peak = json.loads(f"[{','.join(done.stdout.split())}]")
+        code, peak = map(int, done.stdout.splitlines()[-1].split())
         assert code == 0
         picks.append(out.read_text())
         if time == 1:
