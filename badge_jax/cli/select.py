@@ -65,7 +65,9 @@ class Select:
     memory: str | None = None
     """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
     explain: bool = False
-    """Add columns that explain each pick: class, uncertainty, norm, distance, rows represented."""
+    """Add columns that explain each pick: its two likeliest classes, uncertainty, copies, neighbors."""
+    unique: float | None = None
+    """1 leaves out copies of labeled rows and of other picks; a cosine below 1 also what is nearer than it."""
     force: bool = False
     """Replace the file --out if it is there already."""
     dry_run: bool = False
@@ -85,6 +87,8 @@ class Select:
             self.strategy,
             self.seed,
             None if self.memory is None else num_bytes(self.memory, "--memory"),
+            self.explain,
+            self.unique,
         )
         names = ("features", "logits", "probabilities", "representation")
         given = {name: path for name in names if (path := getattr(self, name)) is not None}
@@ -95,13 +99,13 @@ class Select:
         if self.labeled:
             labeled = read_labeled(self.labeled, "--labeled", n, ids=ids, skipped=self.skipped)
             inputs = inputs._replace(labeled=labeled)
-        task = make_task(options, inputs, is_explained=self.explain)
+        task = make_task(options, inputs)
         out = file_to_write(self.out)
         for path in (*given.values(), *self.labeled, self.ids):
             if path is not None and path.resolve() == out:
                 raise InputError(f"--out is {path}, which is read as input; wanted another file")
         if self.dry_run:
-            _print_forecast(task, self.explain)
+            _print_forecast(task)
             return
         if out.exists() and not self.force:
             raise InputError(
@@ -109,7 +113,7 @@ class Select:
                 "name, or --force to replace it"
             )
         with Progress("reading") as progress:
-            selection = run_task(task, progress.show, is_explained=self.explain)
+            selection = run_task(task, progress.show)
         for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
             warnings.warn(remark, UserWarning, stacklevel=2)
         write_whole(out, _picks_csv(selection, ids).encode())
@@ -152,9 +156,9 @@ def _formula_remarks(selection: Selection, ids: list[str] | None) -> list[str]:
     ]
 
 
-def _print_forecast(task: Task, is_explained: bool) -> None:
+def _print_forecast(task: Task) -> None:
     """Prints the size of the pool and the memory, reading and time that a selection would need."""
-    expected = forecast(task, is_explained=is_explained)
+    expected = forecast(task)
     held = f", {task.held_bytes / 1e6:,.0f} MB of it held in memory" if task.held_bytes else ""
     where = f"read in tiles{held}" if task.is_streamed else "held in memory"
     print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")

@@ -52,7 +52,7 @@ class Part(NamedTuple):
         features: [m, d] float.
         representation: [m, d'] float.
         labeled: [m] bool.
-        available: [m] bool, rows that may be chosen; in a selection, the others are labeled.
+        available: [m] bool, rows that may be chosen.
     """
 
     outputs: Any
@@ -159,11 +159,10 @@ def part_of(task: Task, index: slice | np.ndarray) -> Part:
     def rows_of(matrix: Matrix) -> np.ndarray:
         return matrix.read(index.start, index.stop) if isinstance(index, slice) else matrix.take(index)
 
-    available = task.available[index]
     outputs, features, representation = (
         m and rows_of(m) for m in (task.outputs, task.features, task.representation)
     )
-    return Part(outputs, features, representation, ~available, available)
+    return Part(outputs, features, representation, task.is_labeled[index], task.available[index])
 
 
 def pool_of(part: Part, has_probabilities: bool) -> Pool:

@@ -11,6 +11,7 @@ import numpy as np
 from badge_jax import names
 from badge_jax.errors import InputError
 from badge_jax.names import CodeFile
+from badge_jax.samplers.checks import is_number
 from badge_jax.selection.budget import held_bytes, pool_bytes, work_bytes
 from badge_jax.selection.matrices import Matrix
 from badge_jax.selection.row_lists import row_numbers
@@ -29,6 +30,10 @@ class SelectOptions:
         seed: of strategies that draw, from 0 to 2³² − 1.
         memory_budget: bytes for the pool and the work on it. The interpreter and compiled programs need about
             0.3 GB more. None: no limit.
+        explain: whether the picks are to be explained.
+        unique: 1 leaves out copies of labeled rows and of other picks. A number below 1 also leaves out rows
+            whose features (or else representation) have this cosine, or a greater one, with those of an earlier
+            pick. None: rows may be equal.
 
     Example:
         >>> from badge_jax.selection import SelectOptions
@@ -40,6 +45,8 @@ class SelectOptions:
     strategy: str | Strategy = "badge"
     seed: int = 0
     memory_budget: int | None = None
+    explain: bool = False
+    unique: float | None = None
 
 
 class Inputs(NamedTuple):
@@ -84,6 +91,9 @@ class Task(NamedTuple):
         has_probabilities: whether the outputs are probabilities.
         available: [n] bool, rows that may be chosen.
         labeled: [m] int64, row numbers.
+        is_labeled: [n] bool, the same rows.
+        explain: whether the picks are to be explained.
+        unique: as in `SelectOptions`.
         work_bytes: memory for the work, in bytes.
         pool_bytes: size of the inputs that are read, in bytes as stored.
         held_bytes: size of those inputs whose files are held in memory under every budget.
@@ -102,6 +112,9 @@ class Task(NamedTuple):
     has_probabilities: bool
     available: np.ndarray
     labeled: np.ndarray
+    is_labeled: np.ndarray
+    explain: bool
+    unique: float | None
     work_bytes: int
     pool_bytes: int
     held_bytes: int
@@ -118,13 +131,12 @@ class Task(NamedTuple):
         return self._replace(features=features, outputs=outputs, representation=fixed)
 
 
-def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = False) -> Task:
+def make_task(options: SelectOptions, inputs: Inputs) -> Task:
     """Checks options and inputs, as far as is possible before the pool is read.
 
     Args:
         options: how to choose.
         inputs: the pool.
-        is_explained: whether the picks will be explained, which reads features and outputs too.
 
     Returns:
         The `Task`, for `run_task` and `forecast`.
@@ -151,16 +163,20 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     _check_needs(name, strategy, have)
     n = num_rows(inputs)
     labeled = np.zeros(0, np.int64) if inputs.labeled is None else row_numbers(inputs.labeled, n)
-    available = np.ones(n, bool)
-    available[labeled] = False
+    is_labeled = np.zeros(n, bool)
+    is_labeled[labeled] = True
+    available = ~is_labeled
     if options.k > available.sum():
         raise InputError(f"k = {options.k}, but {available.sum()} of {n} rows are left to choose from")
-    needs = {*strategy.needs, "logits", "features"} if is_explained else strategy.needs
+    compares = options.explain or options.unique is not None
+    needs = have if compares else strategy.needs
     features, outputs, representation = (
         have[need] if need in needs else None for need in ("features", "logits", "representation")
     )
     needed = [m for m in (features, outputs, representation) if m is not None]
-    work = work_bytes(strategy, options.k, n, needed, len(labeled), is_explained)
+    if options.unique is not None:
+        _check_unique(options.unique, needed, features if features is not None else representation)
+    work = work_bytes(strategy, options.k, n, needed, len(labeled), compares)
     budget = math.inf if options.memory_budget is None else options.memory_budget
     if strategy.plan is None and needed and work + pool_bytes(needed) > budget:
         raise InputError(
@@ -189,6 +205,9 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         inputs.logits is None,
         available,
         labeled,
+        is_labeled,
+        options.explain,
+        options.unique,
         work,
         pool_bytes(needed),
         held,
@@ -207,6 +226,12 @@ def num_rows(inputs: Inputs) -> int:
 
     Raises:
         InputError: if no matrix is given, or the matrices have different numbers of rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, matrix_of, num_rows
+        >>> num_rows(Inputs(logits=matrix_of(np.zeros((5, 3), np.float32), "logits")))
+        5
     """
     matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
     given = [m for m in matrices if m is not None]
@@ -275,6 +300,16 @@ def _check_options(options: SelectOptions) -> None:
     budget = options.memory_budget
     if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
         raise InputError(f"memory_budget is {budget!r}; wanted a number of bytes")
+
+
+def _check_unique(unique: float, needed: list[Matrix], space: Matrix | None) -> None:
+    """Raises InputError if ``unique`` is out of range, or there is nothing to compare rows by."""
+    if not (is_number(unique) and 0 < unique <= 1):
+        raise InputError(f"unique is {unique!r}; wanted 1 to leave out copies, or a cosine between 0 and 1")
+    if not needed:
+        raise InputError("unique compares rows, and there is nothing to read; wanted features or logits")
+    if unique < 1 and space is None:
+        raise InputError(f"unique = {unique:g} compares features; wanted features or a representation, or 1")
 
 
 def _megabytes(num_bytes: float) -> str:

@@ -227,7 +227,7 @@ def bytes_for_work(strategy: str, is_explained: bool) -> int:
     """The memory for the work on a pool of float32."""
     pool = {name: np.zeros((N, width), np.float32) for name, width in (("features", D), ("logits", C))}
     inputs = Inputs(**{name: matrix_of(values, name) for name, values in pool.items()})
-    return make_task(SelectOptions(K, strategy), inputs, is_explained=is_explained).work_bytes
+    return make_task(SelectOptions(K, strategy, explain=is_explained), inputs).work_bytes
 
 
 def read_matrix(path: Path, name: str) -> np.ndarray:

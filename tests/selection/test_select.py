@@ -1,6 +1,7 @@
 """`select`: the next batch from features and logits, in Python and from the command line."""
 
 import csv
+import dataclasses
 import os
 import re
 import subprocess
@@ -385,6 +386,12 @@ BAD = [
     ({"labeled": np.zeros(7, bool)}, r"labeled is a mask of shape \(7,\); wanted \(3000,\)"),
     ({"labeled": np.zeros(N, int)}, "labeled holds only 0 and 1, one for each row"),
     ({"labeled": np.array([0.5])}, "labeled is float64"),
+    ({"unique": 0.0}, "unique is 0.0; wanted 1 to leave out copies, or a cosine between 0 and 1"),
+    ({"unique": "yes"}, "unique is 'yes'; wanted 1"),
+    (
+        {"unique": 0.9, "features": None, "strategy": "margin"},
+        "unique = 0.9 compares features; wanted features or a representation, or 1",
+    ),
     ({"memory_budget": "1GB"}, "memory_budget is '1GB'; wanted a number of bytes"),
     ({"memory_budget": 1000}, "memory budget of 1 KB is too small; wanted"),
 ]
@@ -602,16 +609,88 @@ def test_explanation(folder, tmp_path, arrays):
     picks = [int(row["index"]) for row in rows]
     points = badge_embedding(arrays["logits"], arrays["features"])
     squared = ((points[:, None] - points[None, picks]) ** 2).sum(-1)
-    nearest = squared[np.arange(N) % 10 != 0].argmin(1)
+    probabilities, is_free = softmax(arrays["logits"].astype(np.float64)), np.arange(N) % 10 != 0
+    doubt = 1 - probabilities.max(1)
+    uncertain = np.flatnonzero(is_free)[np.argsort(-doubt[is_free])[: N * 9 // 100]]
+    apart = ((arrays["features"][uncertain, None] - arrays["features"][None, picks]) ** 2).sum(-1)
+    nearest = apart.argmin(1)
     assert rows[0]["squared_distance"] == ""
     for t, (row, pick) in enumerate(zip(rows, picks, strict=True)):
-        probabilities = softmax(arrays["logits"][pick][None])[0]
-        assert int(row["predicted_class"]) == probabilities.argmax()
-        assert float(row["uncertainty"]) == pytest.approx(1 - probabilities.max(), rel=1e-4)
+        first, second = np.argsort(-probabilities[pick])[:2]
+        assert (int(row["predicted_class"]), int(row["second_class"])) == (first, second)
+        assert float(row["uncertainty"]) == pytest.approx(doubt[pick], rel=1e-4)
+        assert float(row["second_probability"]) == pytest.approx(probabilities[pick, second], rel=1e-4)
+        margin = probabilities[pick, first] - probabilities[pick, second]
+        assert float(row["margin"]) == pytest.approx(margin, rel=1e-4, abs=1e-6)
+        assert int(row["uncertainty_rank"]) == 1 + (doubt[is_free] > doubt[pick] + 1e-7).sum()
         assert float(row["embedding_norm"]) == pytest.approx(np.linalg.norm(points[pick]), rel=1e-4)
-        assert int(row["represents"]) == (nearest == t).sum()
+        assert int(row["uncertain_neighbors"]) == (nearest == t).sum()
+        assert (row["copies_in_pool"], row["copies_in_batch"]) == ("0", "0")
         if t:
             assert float(row["squared_distance"]) == pytest.approx(squared[pick, :t].min(), rel=1e-4)
+
+
+def with_copies(arrays):
+    """Each of 500 rows three times, once with −0 for 0; a copy of row 7 is labeled."""
+    pool = {name: np.tile(array[:500], (3, 1)) for name, array in arrays.items()}
+    pool["features"][500, 0], pool["features"][0, 0] = -0.0, 0.0
+    return pool, np.array([7])
+
+
+def test_copies_are_told_and_left_out(arrays):
+    pool, labeled = with_copies(arrays)
+    given = {"logits": pool["logits"], "strategy": "margin", "labeled": labeled}
+    with pytest.warns(
+        UserWarning, match=r"^\d+ of the 20 picks are copies of earlier picks; unique = 1 leaves"
+    ):
+        chosen = select(20, **given, explain=True)
+    repeats = np.bincount(chosen.indices % 500, minlength=500)
+    assert chosen.explanation["copies_in_batch"].tolist() == [repeats[i % 500] - 1 for i in chosen.indices]
+    expected = [1 if i % 500 == 7 else 2 for i in chosen.indices]
+    assert chosen.explanation["copies_in_pool"].tolist() == expected
+    alone = select(499, **given, unique=1.0)
+    assert set(alone.tolist()) == {*range(500)} - {7}, "the first of each, and none like the labeled row"
+    assert (
+        alone.tolist() == select(499, logits=pool["logits"][:500], strategy="margin", labeled=labeled).tolist()
+    )
+    with pytest.raises(
+        InputError, match="k = 500, but only 499 rows can be chosen that are not copies of each"
+    ):
+        select(500, **given, unique=1.0)
+
+
+@pytest.mark.parametrize("strategy", ["badge", "coreset", "badge_kdpp", "maxherding", "random"])
+def test_no_copies_by_any_strategy(strategy, arrays):
+    """A copy that is left out is no labeled row either: the picks are those of the pool without it."""
+    pool, labeled = with_copies(arrays)
+    picks = select(20, **pool, strategy=strategy, labeled=labeled, unique=1)
+    assert len({*(picks % 500).tolist()}) == 20
+    assert 7 not in picks % 500
+    if strategy in ("coreset", "maxherding"):
+        part = {name: array[:500] for name, array in pool.items()}
+        assert picks.tolist() == select(20, **part, strategy=strategy, labeled=labeled).tolist()
+
+
+@pytest.mark.parametrize("strategy", ["badge", "margin", "badge_kdpp"])
+def test_picks_are_as_far_apart_as_wanted(strategy, arrays):
+    """Rows in tight groups: their features differ by little."""
+    rng = np.random.default_rng(0)
+    features = np.repeat(arrays["features"][:300] + 0.1, 10, axis=0)
+    features += 1e-3 * rng.normal(size=features.shape).astype(np.float32)
+    logits = np.repeat(arrays["logits"][:300], 10, axis=0) + 1e-3 * rng.normal(size=(N, C)).astype(np.float32)
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    picks = select(30, features=features, logits=logits, strategy=strategy, unique=0.98)
+    assert len({*picks.tolist()}) == 30
+    cosines = (units[picks] @ units[picks].T)[np.triu_indices(30, 1)]
+    assert cosines.max() < 0.98
+    if strategy == "margin":  # greedy by score: the first that is apart from all before it
+        by_margin, kept = select(N, logits=logits, strategy="margin"), []
+        for row in by_margin:
+            if len(kept) < 30 and (not kept or (units[kept] @ units[row]).max() < 0.98):
+                kept.append(row)
+        assert picks.tolist() == kept
+    with pytest.raises(InputError, match=r"but only \d+ rows can be chosen that are not nearer than 0.02"):
+        select(30, features=features, logits=logits, strategy=strategy, unique=0.02)
 
 
 def check_explanations(strategy, sizes):
@@ -619,18 +698,19 @@ def check_explanations(strategy, sizes):
     arrays = pool_arrays(max(sizes), 3, 4)
     for n in sizes:
         part = {name: array[:n] for name, array in arrays.items()}
-        options = SelectOptions(min(n, 5), strategy)
+        options = SelectOptions(min(n, 5), strategy, explain=True)
         inputs = Inputs(**{name: matrix_of(array, name) for name, array in part.items()})
-        task = make_task(options, inputs, is_explained=True)
-        indices, remarks, columns = run_task(task, is_explained=True)
-        plain = run_task(make_task(options, inputs))
+        indices, remarks, columns = run_task(make_task(options, inputs))
+        plain = run_task(make_task(dataclasses.replace(options, explain=False), inputs))
         assert indices.tolist() == plain.indices.tolist(), n
         assert remarks == [], n
         assert len({*indices.tolist()}) == min(n, 5), n
-        points = part["features"] if strategy == "coreset" else badge_embedding(**part)
-        squared = ((points[:, None] - points[None, indices]) ** 2).sum(-1)
+        doubt = 1 - softmax(part["logits"]).max(1)
+        uncertain = np.argsort(-doubt)[: max(len(indices), round(0.1 * n))]
+        squared = ((part["features"][uncertain, None] - part["features"][None, indices]) ** 2).sum(-1)
         nearest = np.bincount(squared.argmin(1), minlength=len(indices))
-        assert columns["represents"].tolist() == nearest.tolist(), n
+        assert columns["uncertain_neighbors"].tolist() == nearest.tolist(), n
+        assert not columns["copies_in_pool"].any(), n
         assert {len(column) for column in columns.values()} == {len(indices)}, n
 
 
@@ -664,9 +744,11 @@ def test_explanation_of_what_is_given(folder, tmp_path):
     out = tmp_path / "picks.csv"
     base = ["select", "--k", "3", "--out", str(out), "--explain", "--force"]
     assert main([*base, "--strategy", "margin", "--logits", str(folder / "logits.npy")]) == 0
-    assert list(rows_of(out)[0]) == ["rank", "index", "predicted_class", "uncertainty"]
+    by_outputs = ["predicted_class", "uncertainty", "uncertainty_rank", "second_class", "second_probability"]
+    copies = ["copies_in_pool", "copies_in_batch"]
+    assert list(rows_of(out)[0]) == ["rank", "index", *by_outputs, "margin", *copies]
     assert main([*base, "--strategy", "coreset", "--features", str(folder / "features.npy")]) == 0
-    assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", "represents"]
+    assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", *copies]
 
 
 def test_explaining_changes_no_pick(folder, tmp_path):
