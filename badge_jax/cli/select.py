@@ -44,9 +44,9 @@ class Select:
     features: Path | None = None
     """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
     logits: Path | None = None
-    """Logits [n, classes], in the same formats."""
+    """Logits [n, classes], in the same formats; [n] or [n, 1] for two classes."""
     probabilities: Path | None = None
-    """Probabilities [n, classes], in place of logits, in the same formats."""
+    """Probabilities [n, classes], in place of logits, in the same formats; [n] or [n, 1] for two classes."""
     representation: Path | None = None
     """Features [n, d] that stay the same from batch to batch, such as self-supervised ones, for strategies that
     need them; in the same formats."""
@@ -92,7 +92,10 @@ class Select:
         )
         names = ("features", "logits", "probabilities", "representation")
         given = {name: path for name in names if (path := getattr(self, name)) is not None}
-        matrices: dict[str, Any] = {name: open_matrix(path, f"--{name}") for name, path in given.items()}
+        matrices: dict[str, Any] = {
+            name: open_matrix(path, f"--{name}", is_column=name in ("logits", "probabilities"))
+            for name, path in given.items()
+        }
         inputs = Inputs(**matrices)
         n = num_rows(inputs)
         ids = None if self.ids is None else read_ids(self.ids, "--ids", n)

@@ -65,8 +65,8 @@ def select(  # type: ignore[misc]  # what the overloads call options are the arg
     Args:
         k: how many rows.
         features: [n, d], the input of the output layer.
-        logits: [n, c].
-        probabilities: [n, c], in place of logits.
+        logits: [n, c]; or [n] or [n, 1] of the second of two classes, whose first has logit 0.
+        probabilities: in place of logits: [n, c], or [n] or [n, 1] of the second of two classes.
         representation: [n, d'], features that stay the same from batch to batch, for strategies that need them.
         strategy: what `badge-jax strategies` lists, with options in parentheses, such as "badge(first=norm)",
             or a `Strategy`. It must not remember earlier batches.
@@ -96,11 +96,13 @@ def select(  # type: ignore[misc]  # what the overloads call options are the arg
     """
     given = {"features": features, "logits": logits, "probabilities": probabilities}
     given["representation"] = representation
-    matrices: dict[str, Any] = {
-        name: open_matrix(Path(array), name) if isinstance(array, str | Path) else matrix_of(array, name)
-        for name, array in given.items()
-        if array is not None
-    }
+    matrices: dict[str, Any] = {}
+    for name, array in given.items():
+        is_column = name in ("logits", "probabilities")
+        if isinstance(array, str | Path):
+            matrices[name] = open_matrix(Path(array), name, is_column=is_column)
+        elif array is not None:
+            matrices[name] = matrix_of(array, name, is_column=is_column)
     options = SelectOptions(_as_int(k), strategy, _as_int(seed), _as_int(memory_budget), explain, unique)
     rows = None if labeled is None else _as_rows(labeled)
     selection = run_task(make_task(options, Inputs(**matrices, labeled=rows)))

@@ -54,8 +54,8 @@ class Inputs(NamedTuple):
 
     Attributes:
         features: `Matrix` [n, d], the input of the output layer.
-        logits: `Matrix` [n, c].
-        probabilities: `Matrix` [n, c], in place of logits.
+        logits: `Matrix` [n, c]; [n, 1] is the logit of the second of two classes, whose first has logit 0.
+        probabilities: `Matrix` [n, c], in place of logits; [n, 1] is of the second of two classes.
         labeled: rows that are labeled already or excluded: row numbers [m] int, which may repeat, or a mask [n]
             bool. None: no row.
         representation: `Matrix` [n, d'], features that stay the same from batch to batch, for strategies that
@@ -86,7 +86,7 @@ class Task(NamedTuple):
         strategy: `Strategy`.
         code: the user's file that the strategy comes from; None for others.
         features: `Matrix` [n, d]; None if it is not read.
-        outputs: `Matrix` [n, c] of logits or probabilities; None if it is not read.
+        outputs: `Matrix` [n, c] of logits or probabilities, or [n, 1] of two classes; None if it is not read.
         representation: `Matrix` [n, d']; None if it is not read.
         has_probabilities: whether the outputs are probabilities.
         available: [n] bool, rows that may be chosen.

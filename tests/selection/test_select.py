@@ -242,7 +242,10 @@ def test_a_representation_is_checked_as_features_are(arrays, fixed):
     ):
         with pytest.raises(InputError, match=message):
             select(5, features=arrays["features"], representation=given, strategy=strategy)
-    with pytest.warns(UserWarning, match="representation: all 3000 rows are the same"):
+    with (
+        pytest.warns(UserWarning, match="representation: all 3000 rows are the same"),
+        pytest.warns(UserWarning, match="4 of the 5 picks are copies of earlier picks"),
+    ):
         select(5, representation=np.ones((N, 2), np.float32), strategy=strategy)
     odd = np.full((N, 2), np.nan, np.float32)
     assert len(select(5, representation=odd, strategy="random")) == 5, "it counts the rows, and is not read"
@@ -320,6 +323,25 @@ def test_copies_are_told_though_tiles_and_batches_round_them_differently():
     with pytest.warns(UserWarning, match="only 10 of the 15 picks differ"):
         picks = select(15, **pool)
     assert len(set((picks[:10] % 10).tolist())) == 10
+
+
+@pytest.mark.parametrize("strategy", ["badge", "margin", "badge_kdpp"])
+def test_one_output_of_two_classes(strategy, arrays, tmp_path):
+    """A logit z is [0, z], a probability p is [1 − p, p]; as [n] and as [n, 1], from memory and from files."""
+    z = arrays["logits"][:, 0]
+    p = (1 / (1 + np.exp(-z.astype(np.float64)))).astype(np.float32)
+    both = {"logits": np.stack([0 * z, z], 1), "probabilities": np.stack([1 - p, p], 1)}
+    for name, column in (("logits", z), ("probabilities", p)):
+        given = {"features": arrays["features"], "strategy": strategy}
+        expected = select(12, **given, **{name: both[name]}).tolist()
+        for given_as in (column, column[:, None]):
+            np.save(tmp_path / "column.npy", given_as)
+            assert select(12, **given, **{name: given_as}).tolist() == expected
+            assert select(12, **given, **{name: str(tmp_path / "column.npy")}).tolist() == expected
+    with pytest.raises(
+        InputError, match=r"probabilities: \d+ of 3000 rows that are no prob.*wanted values from 0 to 1"
+    ):
+        select(5, features=arrays["features"], probabilities=z)
 
 
 @pytest.mark.extras
