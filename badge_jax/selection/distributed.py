@@ -15,6 +15,7 @@ from badge_jax.errors import InputError
 from badge_jax.processes import agree
 from badge_jax.selection._select import Selection
 from badge_jax.selection.choose import check_picks
+from badge_jax.selection.copies import remarks_on_repeats
 from badge_jax.selection.matrices import Matrix
 from badge_jax.selection.survey import (
     Embed,
@@ -67,7 +68,10 @@ def run_distributed(task: Task) -> Selection:
         picks = _picks(
             np.uint32(task.seed), part, strategy=strategy, k=task.k, has_probabilities=task.has_probabilities
         )
-    return Selection(check_picks(task, picks), remarks, {})
+    indices = check_picks(task, picks)
+    if jax.process_index() == 0:  # for what is read here, the others need not wait
+        remarks += remarks_on_repeats(task, indices)
+    return Selection(indices, remarks, {})
 
 
 def _mesh() -> Mesh:
@@ -112,7 +116,7 @@ def _spread(task: Task, mesh: Mesh) -> Part:
     outputs, features, representation = (
         m and _FromFile(m) for m in (task.outputs, task.features, task.representation)
     )
-    part, _ = shard_pool(Part(outputs, features, representation, ~task.available, task.available), mesh)
+    part, _ = shard_pool(Part(outputs, features, representation, task.is_labeled, task.available), mesh)
     return part
 
 
