@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from badge_jax.devices import find_devices
 from badge_jax.errors import EnvironmentFailure, InputError, one_line
 
-_JOINING = 50  # seconds for all processes to come
+_JOINING = 45  # seconds for all processes to come; JAX gives up a few seconds later
 _SILENCE = 20  # seconds without a sign of life after which a process counts as lost
 _LEAVING = 30  # seconds for all processes to leave
 _ROOM = 4096  # bytes that a process tells the others at once

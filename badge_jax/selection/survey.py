@@ -72,8 +72,8 @@ class Look(NamedTuple):
         are_features_finite: [tile] bool.
         is_representation_finite: [tile] bool.
         score: [tile] float32, of a `Ranked` plan.
-        left: [tile] float32, greatest absolute entry of the left factor.
-        right: [tile] float32, greatest absolute entry of the right factor.
+        left: [tile] float32, greatest absolute entry of the left factor; NaN if one is not finite.
+        right: [tile] float32, greatest absolute entry of the right factor, likewise.
     """
 
     are_outputs_finite: Any
@@ -258,9 +258,14 @@ def look_at(part: Part, *, score: Ranked | None, embed: Embed | None, has_probab
         _are_finite(part.features),
         _are_finite(part.representation),
         None if score is None else scores_of(score, pool),
-        None if rows is None else jnp.max(jnp.abs(rows.left), axis=1),
-        None if rows is None else jnp.max(jnp.abs(rows.right), axis=1),
+        None if rows is None else _greatest(rows.left),
+        None if rows is None else _greatest(rows.right),
     )
+
+
+def _greatest(factors: jax.Array) -> jax.Array:
+    """Greatest absolute entry of each row; NaN where one is not finite: XLA's maximum may pass over a NaN."""
+    return jnp.where(jnp.all(jnp.isfinite(factors), axis=1), jnp.max(jnp.abs(factors), axis=1), jnp.nan)
 
 
 def _are_finite(rows: jax.Array | None) -> jax.Array | None:
@@ -288,7 +293,7 @@ def validity_of(found: Look) -> Validity:
         found.are_features_finite,
         found.is_representation_finite,
         None if score is None else score == score,
-        None if left is None else left < math.inf,  # a NaN is not
+        None if left is None else left < math.inf,  # NaN is not
         None if right is None else right < math.inf,
     )
 

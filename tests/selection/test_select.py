@@ -289,6 +289,15 @@ def test_an_embedding_that_is_not_finite_is_refused(arrays, sampler):
     with pytest.raises(InputError, match=r"strategy \(yours\) embeds 1 rows as NaN or infinity, first row 7"):
         select(5, features=features, strategy=strategy)
 
+    def partly(pool):
+        return dense_rows(pool.features.at[:, 2].divide(pool.features[:, 2]))
+
+    features[7, 0] = 1
+    strategy = planned("partly", Spread(partly, sampler), needs=("features",))
+    count = int((features[:, 2] == 0).sum())
+    with pytest.raises(InputError, match=rf"strategy \(yours\) embeds {count} rows as NaN or infinity"):
+        select(5, features=features, strategy=strategy)
+
 
 def test_rows_that_a_strategy_does_not_find_are_counted(arrays):
     """Also where it gives rows that are not available, or twice."""
