@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import warnings
 import zlib
@@ -70,6 +71,8 @@ def joined(
         EnvironmentFailure: if the processes do not find each other, one is lost, or this one has no device.
     """
     _check(coordinator, num_processes, process_id)
+    if coordinator is not None and process_id == 0:
+        _check_free(coordinator)
     if not os.environ.get("JAX_LOGGING_LEVEL"):
         _let_only_python_write()
     _on_abort(_NOT_ALL_CAME)
@@ -148,6 +151,23 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
         raise InputError(f"--process-id is {process_id}; wanted 0{most or ' or more'}")
 
 
+def _check_free(coordinator: str) -> None:
+    """Raises EnvironmentFailure if the port is taken. JAX's own refusal may end with SIGSEGV."""
+    if "JAX_COORDINATOR_BIND_ADDRESS" in os.environ:  # it listens elsewhere
+        return
+    try:
+        socket.create_server(("", int(coordinator.rpartition(":")[2]))).close()
+    except (OSError, OverflowError) as error:
+        raise _cannot_listen(coordinator, error) from None
+
+
+def _cannot_listen(coordinator: str | None, error: Exception) -> EnvironmentFailure:
+    where = coordinator or "the coordinator's HOST:PORT"
+    return EnvironmentFailure(
+        f"process 0 cannot listen at {where} ({one_line(error)}); wanted a port that is free there"
+    )
+
+
 def _initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     # else SIGTERM no longer ends the process: JAX takes it for the announcement of an end
     jax.config.update("jax_enable_preemption_service", False)
@@ -161,10 +181,7 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
             shutdown_timeout_seconds=_LEAVING,
         )
     except jax.errors.JaxRuntimeError as error:
-        where = coordinator or "the coordinator's HOST:PORT"
-        raise EnvironmentFailure(
-            f"process 0 cannot listen at {where} ({one_line(error)}); wanted a port that is free there"
-        ) from None
+        raise _cannot_listen(coordinator, error) from None
     except Exception as error:  # what a launcher leaves in the environment is read in many ways
         raise InputError(
             f"JAX finds no job of SLURM, Open MPI or Kubernetes here ({one_line(error)}); wanted one, or "

@@ -47,6 +47,18 @@ def run_distributed(task: Task) -> Selection:
 
     Raises:
         InputError: as `run_task`, and for what several processes cannot do.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, SelectOptions, make_task, open_matrix, run_distributed
+        >>> with tempfile.TemporaryDirectory() as folder:  # one process is enough
+        ...     path = Path(folder) / "logits.npy"
+        ...     np.save(path, np.array([[0.0, 9.0], [1.0, 1.1], [0.0, 5.0]], np.float32))
+        ...     task = make_task(SelectOptions(2, "margin"), Inputs(logits=open_matrix(path, "logits")))
+        ...     run_distributed(task).indices.tolist()
+        [1, 2]
     """
     mesh = _mesh()
     strategy = _on_devices(task, NamedSharding(mesh, P("pool")))
