@@ -65,7 +65,7 @@ class Sweep:
     shard: str = "0/1"
     """i/n: only the i-th of n parts of the grid, counted from 0."""
     workers: int = 1
-    """Processes on this machine; the processors are divided among them."""
+    """Processes on this machine; processors, GPUs and TPU chips are divided among them."""
 
     def execute(self) -> None:
         given = {

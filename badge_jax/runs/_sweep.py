@@ -17,13 +17,14 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
 from badge_jax.compiled import keep_compiled_programs
+from badge_jax.devices import count_devices, share_devices
 from badge_jax.errors import DirectoryInUse, EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 from badge_jax.runs._run import run
@@ -79,7 +80,8 @@ def sweep(
     Args:
         runs: what to run, such as `make_runs` returns.
         out: folder; each run has a directory of its own in it, see `folder_of`.
-        workers: processes on this machine. The processors are divided among them.
+        workers: processes on this machine. The processors are divided among them, and so are GPUs and TPU
+            chips: the i-th worker sees device i mod D of D alone.
         shard: (i, n): only the i-th of n parts of the runs, counted from 0.
         say: called with one line for each run that ends.
         watch: called now and then with the rounds done and how many there are to be.
@@ -88,8 +90,10 @@ def sweep(
         Directories of the runs that failed.
 
     Raises:
-        InputError: before the first run, if one of them cannot be, or if its directory holds another run.
-        EnvironmentFailure: at the end, if workers ended before all runs were done or had failed.
+        InputError: before the first run, if one of them cannot be, if its directory holds another run, or for
+            more workers than TPU chips.
+        EnvironmentFailure: at the end, if workers ended before all runs were done or had failed; before the
+            first run, if there is no device for workers.
         OSError: if the folder cannot be written.
 
     Example:
@@ -108,12 +112,13 @@ def sweep(
     runs = [resolve(options).options for options in runs]
     jobs = [Job(options, out / folder_of(options)) for options in runs]
     _check(jobs)
+    environments = share_devices(workers, *count_devices(), os.environ) if workers > 1 else []
     _record(runs, out)
     jobs = _part_of(jobs, part, parts)
     with _watched(jobs, watch):
         if workers == 1:
             return _work(_in_turn(jobs, 0, 1), out, say)
-        return _work_in_processes(jobs, out, workers, say)
+        return _work_in_processes(jobs, out, environments, say)
 
 
 def _part_of(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
@@ -254,17 +259,22 @@ def _has_failed_since(job: Job, moment: float) -> bool:
         return False
 
 
-def _work_in_processes(jobs: Sequence[Job], out: Path, workers: int, say: Say) -> list[Path]:
-    """Runs what is not done in ``workers`` processes. A fresh interpreter each: a forked JAX may hang."""
+def _work_in_processes(
+    jobs: Sequence[Job], out: Path, environments: Sequence[Mapping[str, str]], say: Say
+) -> list[Path]:
+    """Runs what is not done in processes with these environments. A fresh interpreter each: a forked JAX may
+    hang."""
+    workers = len(environments)
     context = multiprocessing.get_context("spawn")
     started, processes, ends = now_at(out), [], []
     resource_tracker.ensure_running()  # its start would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for this process
-    for i in range(workers):
+    for i, environment in enumerate(environments):
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (_in_turn(jobs, i, workers), out, _processors(i, workers), workers, theirs)
+        arguments = (_in_turn(jobs, i, workers), out, _processors(i, workers), theirs)
         processes.append(context.Process(target=_worker, args=arguments, daemon=True))
-        processes[-1].start()
+        with _set(environment):  # before its imports, which may take hold of devices
+            processes[-1].start()
         theirs.close()
         ends.append(ours)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -310,7 +320,22 @@ def _processors(i: int, workers: int) -> list[int]:
     return processors[i::workers] or [processors[i % len(processors)]]
 
 
-def _worker(jobs: Sequence[Job], out: Path, processors: list[int], workers: int, end: Connection) -> None:
+@contextlib.contextmanager
+def _set(environment: Mapping[str, str]) -> Iterator[None]:
+    """Within it, these environment variables are set."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _worker(jobs: Sequence[Job], out: Path, processors: list[int], end: Connection) -> None:
     """A process of its own. It ends with its parent, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -318,7 +343,6 @@ def _worker(jobs: Sequence[Job], out: Path, processors: list[int], workers: int,
     threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
     if processors:
         os.sched_setaffinity(0, processors)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / workers:.2f}")
     try:
         _work(jobs, out, lambda line: _tell_parent(end, line))
     except OSError as error:

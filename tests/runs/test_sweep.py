@@ -731,6 +731,46 @@ def make(step=7):
 """
 
 
+ON_TWO_GPUS = """
+import os
+import time
+from pathlib import Path
+import numpy as np
+from jax._src import xla_bridge
+from badge_jax.runs import _sweep, make_runs
+
+SEEN_AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+def data():
+    if SEEN_AT_IMPORT is not None:  # in a worker, which waits until the other works too
+        Path(f"saw-{SEEN_AT_IMPORT}").touch()
+        while len([*Path().glob("saw-*")]) < 2:
+            time.sleep(0.1)
+    return np.eye(40, dtype=np.float32), np.arange(40) % 2
+
+if __name__ == "__main__":
+    _sweep.count_devices = lambda: ("gpu", 2)
+    grid = {"dataset": "mine:data", "model": "linear", "strategy": ["random", "margin"], "batch_size": 5}
+    runs = make_runs([{**grid, "initial": 10, "rounds": 1, "max_epochs": 1}])
+    assert _sweep.sweep(runs, "runs", workers=2, say=print) == []
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert not xla_bridge.backends_are_initialized(), "the devices are the workers'"
+"""
+
+
+def test_each_worker_sees_its_own_device(tmp_path):
+    """From its first import on: a module of the user's may take hold of what it sees. Two GPUs are made up."""
+    (tmp_path / "mine.py").write_text(ON_TWO_GPUS)
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "mine.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in tmp_path.glob("saw-*")) == ["saw-0", "saw-1"]
+
+
 def test_what_the_current_folder_holds_runs_in_worker_processes(tmp_path):
     """A strategy and a data set of the user's own."""
     (tmp_path / "own_steps.py").write_text(OWN)
