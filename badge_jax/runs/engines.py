@@ -157,7 +157,8 @@ class Slurm:
 
 def _num_queued(name: str) -> int:
     """How many of this user's jobs have the name and have not ended."""
-    command = ["squeue", "--noheader", "--array", "--me", f"--name={name}", "--format=%i"]
+    states = "--states=PENDING,CONFIGURING,RUNNING,SUSPENDED"
+    command = ["squeue", "--noheader", "--array", "--me", f"--name={name}", states, "--format=%i"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EnvironmentFailure(f"squeue does not answer: {' '.join(done.stderr.split())}")

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import fake_slurm
 import jax
 import pytest
+import yaml
 from sweeping import (
     GRID,
     NUM_LINES,
@@ -128,6 +130,36 @@ def one_line(text):
     return text
 
 
+PAGE = (ROOT / "docs" / "experiments.md").read_text("utf-8")
+
+
+def test_the_engines_of_the_docs():
+    given = re.findall(r"^badge-jax sweep .* --on (.*)$", PAGE, re.MULTILINE)
+    assert [engine_of(shlex.split(words)) for words in given] == [
+        Slurm(timeout_min=240, partition="gpu", gpus_per_node=1),
+        Dask("tcp://HOST:8786"),
+    ]
+
+
+def test_the_manifest_and_the_script_of_the_docs(tmp_path, monkeypatch, capsys):
+    """Its command runs a sweep here."""
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    job = yaml.safe_load(manifest)["spec"]
+    assert job["completionMode"] == "Indexed"
+    assert job["completions"] == job["parallelism"]
+    (container,) = job["template"]["spec"]["containers"]
+    assert [volume["name"] for volume in job["template"]["spec"]["volumes"]] == ["runs"]
+    program, *words = [word.replace("/runs", str(tmp_path)) for word in container["command"]]
+    assert program == "badge-jax"
+    grid = {**GRID, "strategy": "random"}
+    (tmp_path / "grid.toml").write_text("".join(f"{name} = {json.dumps(grid[name])}\n" for name in grid))
+    monkeypatch.setattr(_sweep, "run", finish)
+    assert main(words) == 0
+    assert [run.state for run in status(tmp_path / "grid")] == ["done"]
+    (script,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
+    compile(script, "ray", "exec")
+
+
 # a worker of an engine
 
 
@@ -236,6 +268,18 @@ def pids_at_work(folder):
     return pids
 
 
+def wait_for_work(folder, num_rounds, num_workers):
+    """Waits until that many rounds are done and workers are at it. Returns the workers' process numbers."""
+    found = []
+
+    def look():
+        found[:] = pids_at_work(folder)
+        return num_lines(folder) >= num_rounds and len(found) == num_workers
+
+    wait_for(look, f"{num_rounds} rounds, and {num_workers} workers")
+    return found
+
+
 def logs_of(folder):
     return "".join(path.read_text() for path in sorted((folder / engines.LOGS).glob("*.out")))
 
@@ -275,8 +319,7 @@ def test_jobs_of_slurm_are_preempted_and_the_same_command_adds_none(slurm, tmp_p
     assert num_lines(out) == 0
     assert [run.state for run in status(out)] == ["missing"] * 4
     (slurm / "hold").unlink()
-    wait_for(lambda: num_lines(out) >= 2 and pids_at_work(out), "some rounds")
-    os.kill(pids_at_work(out)[0], signal.SIGUSR2)
+    os.kill(wait_for_work(out, 2, 2)[0], signal.SIGUSR2)
     wait_for(lambda: not [*slurm.glob("job-*")], "the jobs go on", seconds=120)
     assert len([*slurm.glob("requeued-*")]) == 1
     assert runs_in(out) == undisturbed
@@ -306,8 +349,7 @@ def test_a_job_of_submitit_that_is_signalled_is_requeued_at_once(tmp_path, monke
     executor.update_parameters(timeout_min=10)
     with pinned(PROCESSORS[:1]):
         job = executor.submit(engines._Job(record, (0, 1)))
-    wait_for(lambda: num_lines(out) >= 3 and pids_at_work(out), "some rounds")
-    (first,) = pids_at_work(out)
+    (first,) = wait_for_work(out, 3, 1)
     os.kill(first, signal.SIGUSR2)
     wait_for(lambda: not is_alive(first), "it waits for its program", seconds=5)
     assert num_lines(out) < NUM_LINES, "the sweep was over before the signal"
@@ -318,38 +360,43 @@ def test_a_job_of_submitit_that_is_signalled_is_requeued_at_once(tmp_path, monke
     check_each_ended_once(text)
 
 
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory):
-    """The address of a scheduler with two workers, each a process with one thread, and their supervisors."""
-    folder = tmp_path_factory.mktemp("dask")
-    file = folder / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+@contextlib.contextmanager
+def dask_cluster(folder, num_workers):
+    """A scheduler and workers, each a process with one thread under a supervisor.
+
+    Yields:
+        The scheduler's address and its process.
+    """
+    file, processes = folder / "scheduler.json", []
 
     def start_process(kind, *words):
-        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *map(str, words), "--no-dashboard"]
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", "--scheduler-file"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with (folder / "log").open("a") as log, pinned(PROCESSORS[:1]):
-            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-
-    local = ("--host", "127.0.0.1", "--scheduler-file", file)
-    processes = [start_process("scheduler", *local, "--port", 0)]
-    try:
-        wait_for(file.exists, "no scheduler")
-        for name in ("a", "b"):
             processes.append(
-                start_process(
-                    "worker", "--scheduler-file", file, "--nthreads", 1, "--local-directory", folder / name
-                )
+                subprocess.Popen([*command, file, *words], cwd=folder, env=environment, stdout=log, stderr=log)
             )
-        address = json.loads(file.read_text())["address"]
-        wait_for(lambda: (folder / "log").read_text().count("Register worker") >= 2, "no workers")
-        yield address
+
+    try:
+        start_process("scheduler", "--host", "127.0.0.1", "--port", "0")
+        wait_for(file.exists, "no scheduler")
+        for i in range(num_workers):
+            start_process("worker", "--nthreads", "1", "--local-directory", str(folder / str(i)))
+        wait_for(lambda: (folder / "log").read_text().count("Register worker") == num_workers, "no workers")
+        yield json.loads(file.read_text())["address"], processes[0]
     finally:
         for process in reversed(processes):
-            for child in children_of(process.pid):
+            for pid in (*children_of(process.pid), process.pid):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            process.kill()
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory):
+    """The address of a scheduler with two workers."""
+    with dask_cluster(tmp_path_factory.mktemp("dask"), 2) as (address, _):
+        yield address
 
 
 def start_on_dask(address, out, *, folder=ROOT, **grid):
@@ -364,8 +411,7 @@ def parent_of(pid):
 @NEEDED["distributed"]
 def test_a_dask_worker_that_is_killed_leaves_its_run_to_the_other(dask, tmp_path, undisturbed):
     sweep = start_on_dask(dask, tmp_path, **SMALL)
-    wait_for(lambda: num_lines(tmp_path) >= 2 and len(pids_at_work(tmp_path)) == 2, "some rounds")
-    victim = pids_at_work(tmp_path)[0]
+    victim = wait_for_work(tmp_path, 2, 2)[0]
     os.kill(parent_of(victim), signal.SIGKILL)
     wait_for(lambda: not is_alive(victim), "its process lives on", seconds=15)
     assert num_lines(tmp_path) < NUM_LINES, "the sweep was over before the worker was killed"
@@ -377,12 +423,32 @@ def test_a_dask_worker_that_is_killed_leaves_its_run_to_the_other(dask, tmp_path
 @NEEDED["distributed"]
 def test_ctrl_c_ends_the_tasks(dask, tmp_path):
     sweep = start_on_dask(dask, tmp_path, **{**SMALL, "rounds": 200})
-    wait_for(lambda: len(pids_at_work(tmp_path)) == 2, "two workers")
-    workers = pids_at_work(tmp_path)
+    workers = wait_for_work(tmp_path, 2, 2)
     sweep.send_signal(signal.SIGINT)
     assert "the same command resumes the runs" in sweep.communicate()[0]
     assert sweep.returncode == 130
     wait_for(lambda: not any(map(is_alive, workers)), "the workers live on", seconds=15)
+
+
+@pytest.mark.extras
+@NEEDED["distributed"]
+def test_a_scheduler_that_is_lost_is_one_line_and_the_runs_are_resumed_elsewhere(tmp_path, undisturbed):
+    """By a plain sweep, while the worker may still be at it."""
+    (tmp_path / "dask").mkdir()
+    out = tmp_path / "runs"
+    with dask_cluster(tmp_path / "dask", 1) as (address, scheduler):
+        sweep = start_on_dask(address, out, **SMALL)
+        wait_for(lambda: num_lines(out) >= 2, "some rounds")
+        scheduler.kill()
+        output = sweep.communicate()[0]
+        assert sweep.returncode == 1
+        message = output.splitlines()[-1]
+        assert re.fullmatch(
+            r"badge-jax: \d runs are not done: the connection to the scheduler was lost; .*", message
+        )
+        assert "Traceback" not in output
+        finished(start(sweep_arguments(out, **SMALL)))
+    assert what_is_left(out) == undisturbed
 
 
 @pytest.mark.extras
