@@ -280,6 +280,14 @@ def wait_for_work(folder, num_rounds, num_workers):
     return found
 
 
+def kill_with_children(process):
+    """The process first, since it might start others."""
+    for pid in (process.pid, *children_of(process.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
 def logs_of(folder):
     return "".join(path.read_text() for path in sorted((folder / engines.LOGS).glob("*.out")))
 
@@ -337,27 +345,49 @@ def test_a_job_that_sbatch_refuses_is_one_line(slurm, tmp_path, capsys):
         assert "sbatch does not take the jobs: sbatch: error: invalid partition specified: refused" in message
 
 
-@pytest.mark.extras
-@NEEDED["submitit"]
-def test_a_job_of_submitit_that_is_signalled_is_requeued_at_once(tmp_path, monkeypatch, undisturbed):
-    """On submitit's executor for one machine. The signal comes in the middle of a run."""
-    submitit = engines.import_submitit()
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    out = tmp_path / "runs"
-    _, record = _sweep.prepare(make_runs([{**GRID, **SMALL}]), out, 1)
-    executor = submitit.LocalExecutor(out / engines.LOGS)
+def submit_here(out, **grid):
+    """A worker on submitit's executor for one machine."""
+    _, record = _sweep.prepare(make_runs([{**GRID, **SMALL, **grid}]), out, 1)
+    executor = engines.import_submitit().LocalExecutor(out / engines.LOGS)
     executor.update_parameters(timeout_min=10)
     with pinned(PROCESSORS[:1]):
-        job = executor.submit(engines._Job(record, (0, 1)))
+        return executor.submit(engines._Job(record, (0, 1)))
+
+
+@pytest.mark.extras
+@NEEDED["submitit"]
+def test_a_job_that_is_signalled_is_requeued_and_resumes(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    out = tmp_path / "runs"
+    job = submit_here(out)
     (first,) = wait_for_work(out, 3, 1)
     os.kill(first, signal.SIGUSR2)
-    wait_for(lambda: not is_alive(first), "it waits for its program", seconds=5)
+    wait_for(lambda: not is_alive(first), "it works on", seconds=15)
     assert num_lines(out) < NUM_LINES, "the sweep was over before the signal"
     assert job.result() is None
     text = logs_of(out)
     assert text.count("Requeued job") == 1
     assert runs_in(out) == undisturbed
     check_each_ended_once(text)
+
+
+@pytest.mark.extras
+@NEEDED["submitit"]
+def test_a_signal_is_heard_in_the_middle_of_a_program(tmp_path, monkeypatch):
+    """A fit without end: Python's main thread must not be the one that waits for it."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    out = tmp_path / "runs"
+    job = submit_here(out, strategy="random", seeds="0", max_epochs=10**9, learning_rate=1e-9)
+    try:
+        (worker,) = wait_for_work(out, 0, 1)
+        wait_for(lambda: [*out.rglob("config.json")], "no run")
+        time.sleep(5)  # the program is compiled
+        os.kill(worker, signal.SIGUSR2)
+        wait_for(lambda: not is_alive(worker), "it waits for its program", seconds=5)
+        assert num_lines(out) == 0
+        wait_for(lambda: "Requeued job" in logs_of(out), "it is not requeued")
+    finally:
+        kill_with_children(job._process)
 
 
 @contextlib.contextmanager
@@ -386,10 +416,7 @@ def dask_cluster(folder, num_workers):
         yield json.loads(file.read_text())["address"], processes[0]
     finally:
         for process in reversed(processes):
-            for pid in (*children_of(process.pid), process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
+            kill_with_children(process)
 
 
 @pytest.fixture(scope="module")
