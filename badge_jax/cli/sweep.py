@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from tqdm import tqdm
 
+from badge_jax.cli.progress import Progress
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs import (
     RunOptions,
@@ -107,22 +107,20 @@ def sweep_with_bar(
     shard: tuple[int, int] = (0, 1),
     engine: Slurm | Dask | None = None,
 ) -> None:
-    """`sweep` with a line for each run that ends, and a progress bar over all rounds on a terminal.
+    """`sweep` with a line for each run that ends, and progress over all rounds.
 
     Raises:
         EnvironmentFailure: at the end, if runs have failed.
     """
-    returns_at_once = isinstance(engine, Slurm)
-    with tqdm(total=0, unit="round", disable=returns_at_once or None) as bar:  # None: but on a terminal
+    with Progress("starting") as progress:
 
         def watch(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.refresh()
+            progress.show("rounds", done, total)
 
         if engine is None:
-            failed = sweep(runs, out, workers=workers, shard=shard, say=tqdm.write, watch=watch)
+            failed = sweep(runs, out, workers=workers, shard=shard, say=progress.say, watch=watch)
         else:
-            failed = engine.sweep(runs, out, workers, tqdm.write, watch)
+            failed = engine.sweep(runs, out, workers, progress.say, watch)
     if failed:
         names = ", ".join(str(directory) for directory in failed[:3]) + (", …" if len(failed) > 3 else "")
         raise EnvironmentFailure(f"{len(failed)} runs have failed; their error.txt says why: {names}")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from badge_jax import names
-from badge_jax.errors import EnvironmentFailure, InputError, one_line, unknown_name
+from badge_jax.errors import EnvironmentFailure, InputError, missing_extra, one_line, unknown_name
 from badge_jax.runs._sweep import Say, Watch, failed_runs, is_done, prepare, watched, work, work_for
 from badge_jax.runs.claims import now_at
 from badge_jax.runs.options import RunOptions
@@ -120,20 +120,21 @@ class Slurm:
         submitit = import_submitit()
         out = out.absolute()
         jobs, record = prepare(runs, out, workers)
-        num_left = sum(not is_done(job) for job in jobs)
-        if num_left == 0:
-            say("all runs are done")
-            return []
-        name = f"badge-jax-{zlib.crc32(str(record).encode()):08x}"
-        num_there = _num_queued(name)
-        num_new = min(workers, num_left) - num_there
-        if num_there > 0:
-            say(f"{num_there} workers of this sweep are queued or running (job name {name})")
-        if num_new > 0:
-            turns = [(num_there + i, num_there + num_new) for i in range(num_new)]
-            job = self._submit(submitit, name, [_Job(record, turn) for turn in turns], out / LOGS)
-            say(f"{num_new} workers submitted as job {job}; their logs will be in {out / LOGS}")
-        say(f"badge-jax status {out} says how far the runs are")
+        with watched(jobs, watch):
+            num_left = sum(not is_done(job) for job in jobs)
+            if num_left == 0:
+                say("all runs are done")
+                return []
+            name = f"badge-jax-{zlib.crc32(str(record).encode()):08x}"
+            num_there = _num_queued(name)
+            num_new = min(workers, num_left) - num_there
+            if num_there > 0:
+                say(f"{num_there} workers of this sweep are queued or running (job name {name})")
+            if num_new > 0:
+                turns = [(num_there + i, num_there + num_new) for i in range(num_new)]
+                job = self._submit(submitit, name, [_Job(record, turn) for turn in turns], out / LOGS)
+                say(f"{num_new} workers submitted as job {job}; their logs will be in {out / LOGS}")
+            say(f"badge-jax status {out} says how far the runs are")
         return []
 
     def _submit(self, submitit: Any, name: str, jobs: "list[_Job]", logs: Path) -> str:
@@ -314,10 +315,7 @@ def _import(package: str, extra: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise EnvironmentFailure(
-            f"--on {extra} needs the package {package} ({error}); in a checkout of badge_jax: "
-            f"pip install '.[{extra}]'"
-        ) from None
+        raise missing_extra(f"--on {extra} needs the package {package} ({error})", extra) from None
 
 
 if __name__ == "__main__":

@@ -160,6 +160,29 @@ def test_strategies(name):
     assert ask(*parts, is_row) == alone
 
 
+def least_agreed(pool):
+    """A score of several passes; it sees as many rows of them as of the labels."""
+    assert pool.samples.shape == (4, *pool.logits.shape)
+    return jnp.sum(jnp.var(pool.samples, axis=0), axis=1)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_samples_are_spread_along_their_rows(axis_type):
+    rng = np.random.default_rng(9)
+    logits = rng.normal(size=(N, C)).astype(np.float32)
+    samples = rng.normal(size=(N, 4, C)).astype(np.float32)
+    strategy = planned("unsure", Ranked(least_agreed), needs=("logits", "samples"))
+
+    def ask(logits, samples, is_row):
+        pool = Pool(logits, None, None, ~is_row, is_row, samples=jnp.swapaxes(samples, 0, 1))
+        return strategy.query(jax.random.key(0), (), pool, K)[0].tolist()
+
+    alone = ask(jnp.asarray(logits), jnp.asarray(samples), jnp.ones(N, bool))
+    assert alone == np.argsort(-samples.var(1).sum(1), kind="stable")[:K].tolist()
+    parts, is_row = shard_pool((logits, samples), mesh_of(4, axis_type))
+    assert ask(*parts, is_row) == alone
+
+
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_learner(axis_type):
     rng, key = np.random.default_rng(7), jax.random.key(1)

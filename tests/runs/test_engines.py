@@ -113,7 +113,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, capsys, words, packa
     assert main(sweep_arguments(tmp_path / "runs", "--on", *words)) == 1
     message = one_line(capsys.readouterr().err)
     assert f"--on {words[0][:5].strip('(')} needs the package {package} (" in message
-    assert message.endswith(f"pip install '.[{words[0][:5].strip('(')}]'\n")
+    assert message.endswith(f"pip install --editable '.[{words[0][:5].strip('(')}]'\n")
     assert not (tmp_path / "runs").exists()
 
 
