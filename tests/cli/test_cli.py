@@ -179,6 +179,15 @@ def test_no_device_is_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_no_device_is_one_line_of_a_sweep_too(tmp_path):
+    """Where the workers' devices are counted; nothing is written."""
+    words = ["sweep", *RUN[1:], "--workers", 2, "--out", tmp_path / "runs"]
+    done = command(*[word for word in words if word != "--seed"], JAX_PLATFORMS="nonsense")
+    assert done.returncode == 1
+    assert "JAX finds no device" in one_line(done.stderr)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_no_device_is_one_line_of_select_too(tmp_path):
     np.save(tmp_path / "logits.npy", np.zeros((9, 3), np.float32))
     args = ("--k", 2, "--strategy", "margin", "--logits", tmp_path / "logits.npy", "--out", tmp_path / "o.csv")

@@ -1,13 +1,12 @@
 """Pools spread over 1, 2, 4 and 8 devices. ``tests/test_devices.py`` runs this with eight made-up ones."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from meshes import collectives_of, mesh_of
 from oracles import chi_square_p, kmeans_plusplus_law
 
 from badge_jax import (
@@ -28,10 +27,6 @@ from badge_jax.strategies import Ranked, Spread, on_devices, planned
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices: tests/test_devices.py")
 
 N, C, D, K = 5003, 3, 8, 200  # not a multiple of anything
-
-
-def mesh_of(count, axis_type=AxisType.Auto):
-    return jax.make_mesh((count,), ("pool",), axis_types=(axis_type,), devices=jax.devices()[:count])
 
 
 def rows_of(kind):
@@ -104,15 +99,6 @@ def test_a_program_gathers_no_pool(name):
 
     gathering = jax.jit(lambda rows: jnp.sum(rows.left[::-1], axis=1)).lower(there).compile()
     assert max(collectives_of(gathering)) >= len(there) / 8, "the pattern finds collectives"
-
-
-def collectives_of(compiled):
-    """Entries of what each collective of a program returns, on one device."""
-    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-    lines = re.findall(rf"= (.*?) (?:{kinds})(?:-start)?\(", compiled.as_text())
-    assert lines
-    shapes = [shape for line in lines for shape in re.findall(r"\w+\[([\d,]*)\]", line)]
-    return [int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes]
 
 
 @pytest.mark.parametrize("first", ["uniform", "norm"])
