@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from badge_jax.campaign.head import fit_head
+from badge_jax.campaign.head import TrainedHead, fit_head
 from badge_jax.campaign.options import CampaignOptions, inputs_for
 from badge_jax.campaign.pools import FrozenPool, Outputs, outputs_of, part_of, predictions_of, ready_to_read
 from badge_jax.campaign.state import CampaignState, next_audit_rows, reserved, training_rows
@@ -22,26 +22,26 @@ class Proposal(NamedTuple):
 
     Attributes:
         rows: [k] int64, best first, the audit's rows spread evenly among them.
-        predictions: [n] int32, the model's classes for all rows; None where there was no model yet.
-        num_training: labels that the head was trained on; None where it was not trained.
+        model: `CurrentModel`; None where there was none yet.
         remarks: what is valid and looks wrong.
     """
 
     rows: np.ndarray
-    predictions: np.ndarray | None
-    num_training: int | None
+    model: "CurrentModel | None"
     remarks: list[str]
 
 
-class Model(NamedTuple):
-    """The model of the moment: what it says of all rows of the pool, and how many labels it was trained on.
+class CurrentModel(NamedTuple):
+    """The model of the moment, and what it says of all rows of the pool.
 
     Attributes:
         outputs: `Outputs`.
-        num_training: labels; None for a model of the user's own.
+        head: what was trained; None where the logits are the user's own.
+        num_training: labels that it was trained on; None where the logits are the user's own.
     """
 
     outputs: Outputs
+    head: TrainedHead | None
     num_training: int | None
 
 
@@ -116,12 +116,7 @@ def propose(
         raise InputError(str(error)) from None
     model = current_model(options, state, pool, logits=logits, scratch=scratch)
     chosen, remarks = _chosen(options, state, pool, model, k - len(audited))
-    return Proposal(
-        _spread(chosen, audited),
-        None if model is None else model.outputs.predictions,
-        None if model is None else model.num_training,
-        remarks,
-    )
+    return Proposal(_spread(chosen, audited), model, remarks)
 
 
 def current_model(
@@ -131,7 +126,7 @@ def current_model(
     *,
     logits: Any = None,
     scratch: Path | None = None,
-) -> Model | None:
+) -> CurrentModel | None:
     """The model that would choose the next batch; None where the cold start would.
 
     Args:
@@ -153,7 +148,7 @@ def current_model(
         if given.shape != shape:
             raise InputError(f"{given.name} has shape {given.shape}; wanted {shape}, rows and classes")
         given = ready_to_read(given, is_streamed=scratch is not None)
-        return Model(Outputs(given, None, predictions_of(given)), None)
+        return CurrentModel(Outputs(given, None, predictions_of(given)), None, None)
     rows = training_rows(state)
     if not len(rows):
         return None
@@ -161,11 +156,12 @@ def current_model(
     key = jax.random.fold_in(jax.random.key(options.seed), state.num_batches)
     head = fit_head(key, options.head, len(options.classes), features.take(rows), state.labels[rows])
     # the output layer of a linear head sees the features themselves, but for its bias
-    return Model(outputs_of(head, features, scratch, with_hidden=options.head != "linear"), len(rows))
+    outputs = outputs_of(head, features, scratch, with_hidden=options.head != "linear")
+    return CurrentModel(outputs, head, len(rows))
 
 
 def _chosen(
-    options: CampaignOptions, state: CampaignState, pool: FrozenPool, model: Model | None, k: int
+    options: CampaignOptions, state: CampaignState, pool: FrozenPool, model: CurrentModel | None, k: int
 ) -> tuple[np.ndarray, list[str]]:
     """The strategy's part of a batch, [k] int64, and remarks."""
     if k == 0:
