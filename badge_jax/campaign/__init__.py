@@ -5,6 +5,7 @@ folder.
 """
 
 from badge_jax.campaign.answers import Answers, read_answers
+from badge_jax.campaign.audit import Audit, agreement, audit_of, has_settled, wilson_interval
 from badge_jax.campaign.folder import (
     Batch,
     Campaign,
@@ -18,6 +19,7 @@ from badge_jax.campaign.inputs import CampaignFiles
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.pools import FrozenPool
 from badge_jax.campaign.propose import CurrentModel, Proposal, current_model, frozen_pool, propose
+from badge_jax.campaign.report import CampaignStatus, ModelNow, campaign_status, status_lines
 from badge_jax.campaign.state import (
     ON_SKIPPED,
     SKIPPED,
@@ -39,23 +41,30 @@ __all__ = [
     "ON_SKIPPED",
     "SKIPPED",
     "Answers",
+    "Audit",
     "Batch",
     "Campaign",
     "CampaignFiles",
     "CampaignOptions",
     "CampaignState",
+    "CampaignStatus",
     "CurrentModel",
     "FrozenPool",
+    "ModelNow",
     "Proposal",
     "Taken",
     "TrainedHead",
+    "agreement",
     "ask",
+    "audit_of",
     "audit_rows",
     "begin",
+    "campaign_status",
     "check_options",
     "current_model",
     "fit_head",
     "frozen_pool",
+    "has_settled",
     "head_outputs",
     "next_audit_rows",
     "next_batch",
@@ -65,9 +74,11 @@ __all__ = [
     "read_answers",
     "reserved",
     "start_campaign",
+    "status_lines",
     "take",
     "tell_answers",
     "training_rows",
+    "wilson_interval",
     "write_batch",
     "write_labels",
 ]

@@ -22,7 +22,7 @@ import numpy as np
 
 from badge_jax.array_files import open_npy
 from badge_jax.campaign.answers import read_answers
-from badge_jax.campaign.inputs import FORMAT, OPTIONS, CampaignFiles, new_config, open_ids, open_pool
+from badge_jax.campaign.inputs import FORMAT, OPTIONS, CampaignFiles, held_out, new_config, open_ids, open_pool
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
 from badge_jax.campaign.propose import propose
@@ -208,6 +208,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
         "num_training": None if model is None else model.num_training,
         "logits": crc32,
+        "test": None if model is None else held_out(campaign.directory, campaign.config, model.head),
         "predictions": None
         if model is None
         else _write_predictions(campaign, number, model.outputs.predictions),

@@ -10,7 +10,7 @@ import numpy as np
 
 from badge_jax._version import __version__
 from badge_jax.campaign.answers import LabelNames
-from badge_jax.campaign.head import TILE
+from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.pools import FrozenPool, ready_to_read
 from badge_jax.errors import InputError
@@ -105,15 +105,29 @@ def open_pool(directory: Path, config: Mapping[str, Any]) -> FrozenPool:
     return _pool_of({name: ready_to_read(matrix, is_streamed=is_streamed) for name, matrix in opened.items()})
 
 
-def open_test(directory: Path, config: Mapping[str, Any]) -> tuple[Matrix, np.ndarray] | None:
-    """Features, and labels [t] int32, of the held-out rows; None where there are none."""
-    if "test_features" not in config["files"]:
+def held_out(directory: Path, config: Mapping[str, Any], head: TrainedHead | None) -> tuple[int, int] | None:
+    """Tries a head on the held-out rows.
+
+    Args:
+        directory: of the campaign.
+        config: content of its config.json.
+        head: what was trained, if anything was.
+
+    Returns:
+        Rows that it has right, and how many there are; None without a head, or without held-out rows.
+    """
+    if head is None or "test_features" not in config["files"]:
         return None
     opened = open_matrix(_checked_path(directory, config, "test_features"), _flag("test_features"))
+    features = ready_to_read(opened, is_streamed=True)
     path = _checked_path(directory, config, "test_labels")
-    return ready_to_read(opened, is_streamed=False), _test_labels(
-        path, opened.shape[0], tuple(config["classes"])
-    )
+    labels = _test_labels(path, features.shape[0], tuple(config["classes"]))
+    num_correct = 0
+    for start in range(0, len(labels), TILE):
+        part = labels[start : start + TILE]
+        logits, _ = head_outputs(head, features.read(start, start + len(part)))
+        num_correct += int((logits.argmax(axis=1) == part).sum())
+    return num_correct, len(labels)
 
 
 def open_ids(directory: Path, config: Mapping[str, Any]) -> list[str] | None:
