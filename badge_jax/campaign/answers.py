@@ -46,7 +46,7 @@ def read_answers(
         paths: of the files.
         n: rows of the pool.
         classes: names of the classes.
-        ids: [n], distinct; None if rows have none.
+        ids: [n], distinct but for spaces around them; None if rows have none.
 
     Raises:
         InputError: for a file that cannot be read, an unknown row or class, or two labels for one row. The
@@ -91,7 +91,7 @@ class _RowNames:
 
     def __init__(self, n: int, ids: Sequence[str] | None):
         self._n = n
-        self._rows = None if ids is None else {id: row for row, id in enumerate(ids)}
+        self._rows = None if ids is None else {id.strip(): row for row, id in enumerate(ids)}
 
     def find(self, record: Mapping[str, str]) -> int:
         id, index = record.get("id", ""), record.get("index", "")
@@ -106,7 +106,7 @@ class _RowNames:
     def _by_id(self, id: str) -> int:
         if self._rows is None:
             return self._by_index(id, "id")
-        row = self._rows.get(id, self._rows.get(id.strip()))
+        row = self._rows.get(id.strip())
         if row is None:
             raise InputError(f"unknown id {id[:40]!r}")
         return row
