@@ -14,13 +14,15 @@ from badge_jax.models import Model, Variables, linear, mlp
 from badge_jax.training import FitOptions, make_fit, make_predict
 
 
-class _Recipe(NamedTuple):
-    make_model: Callable[[int], Model]
-    learning_rate: float
+def _linear_from_zero(num_classes: int) -> Model:
+    """A linear layer that starts at zero: with few labels, random weights would be most of what it knows."""
+    model = linear(num_classes)
+    return model._replace(init=lambda key, x: jax.tree.map(jnp.zeros_like, model.init(key, x)))
 
 
-HEADS = {"linear": _Recipe(linear, 1e-2), "mlp": _Recipe(mlp, 3e-3)}
-"""Name → how it is made and trained."""
+HEADS: dict[str, Callable[[int], Model]] = {"linear": _linear_from_zero, "mlp": mlp}
+"""Name → maker: ``HEADS[name](num_classes) -> Model``."""
+_LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 1.0  # AdamW's: after few labels, or wrong ones, a head without it is worse
 _OPTIONS = FitOptions(minibatch_size=64, target_accuracy=0.99, max_epochs=200)
 _LEAST_ROOM = 64  # rows for which a fit is compiled; from there it doubles
@@ -122,14 +124,13 @@ def head_outputs(head: TrainedHead, features: np.ndarray) -> tuple[np.ndarray, n
 
 @cache
 def _fit(name: str, num_classes: int) -> Callable:
-    recipe = HEADS[name]
-    model = recipe.make_model(num_classes)
-    return jax.jit(make_fit(model, optax.adamw(recipe.learning_rate, weight_decay=_WEIGHT_DECAY), _OPTIONS))
+    optimizer = optax.adamw(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    return jax.jit(make_fit(HEADS[name](num_classes), optimizer, _OPTIONS))
 
 
 @cache
 def _predict(name: str, num_classes: int) -> Callable:
-    predict = make_predict(HEADS[name].make_model(num_classes), batch_size=1024)
+    predict = make_predict(HEADS[name](num_classes), batch_size=1024)
 
     def scaled(
         variables: Variables, mean: jax.Array, scale: jax.Array, features: jax.Array
