@@ -1,6 +1,7 @@
 """How good a model is, from the audit's rows, and whether its predictions have settled."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -136,4 +137,4 @@ def has_settled(agreements: Sequence[float]) -> bool:
         (True, False)
     """
     last = agreements[-SETTLED_FOR:]
-    return len(last) == SETTLED_FOR and float(np.mean(last)) >= SETTLED_AT
+    return len(last) == SETTLED_FOR and statistics.fmean(last) >= SETTLED_AT

@@ -1,7 +1,7 @@
 """Where a campaign stands: labels, how good the model is, and whether to go on."""
 
 import itertools
-import math
+import statistics
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,7 +195,7 @@ def _stability_lines(status: CampaignStatus) -> list[str]:
     if status.changed is None:
         return [f"stability: one model so far ({rule})"]
     last = status.agreements[-SETTLED_FOR:]
-    mean = math.fsum(last) / len(last)
+    mean = statistics.fmean(last)
     remark = (
         "the predictions have settled: more labels will change little, and you may stop"
         if has_settled(status.agreements)
