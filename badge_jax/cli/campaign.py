@@ -48,18 +48,18 @@ class Start:
     Without --features, the head is trained on them too."""
     ids: Path | None = None
     """Ids of all rows (text with one a line, or .npy), for the column id."""
-    strategy: str = "badge"
+    strategy: str = CampaignOptions.strategy
     """How to choose: a name that `badge-jax strategies` lists, with options in parentheses, such as
     'badge(first=norm)', or your own function that makes a strategy, module:function."""
-    cold_start: str = "kmeans"
+    cold_start: str = CampaignOptions.cold_start
     """How to choose before there are labels: kmeans, typiclust, random, or another strategy that reads the
     features alone."""
-    audit: float = 0.0
+    audit: float = CampaignOptions.audit
     """Share of each batch, such as 0.1, that is drawn at random, kept out of training, and used to estimate how
     good the model is."""
-    head: str = "linear"
+    head: str = CampaignOptions.head
     """What is trained on the features between batches: linear or mlp."""
-    seed: int = 0
+    seed: int = CampaignOptions.seed
     """Seed of everything that is drawn."""
     memory: str | None = None
     """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
