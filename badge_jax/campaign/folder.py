@@ -22,7 +22,16 @@ import numpy as np
 
 from badge_jax.array_files import open_npy
 from badge_jax.campaign.answers import read_answers
-from badge_jax.campaign.inputs import FORMAT, OPTIONS, CampaignFiles, held_out, new_config, open_ids, open_pool
+from badge_jax.campaign.inputs import (
+    FORMAT,
+    OPTIONS,
+    CampaignFiles,
+    code_of,
+    held_out,
+    new_config,
+    open_ids,
+    open_pool,
+)
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
 from badge_jax.campaign.propose import propose
@@ -32,6 +41,8 @@ from badge_jax.files import locked, write_whole
 from badge_jax.names import checksum
 from badge_jax.records import config_checksum, parse_object
 from badge_jax.selection import open_matrix
+
+_MAY_DIFFER = ("code", "badge_jax")
 
 
 class Campaign(NamedTuple):
@@ -114,7 +125,7 @@ def start_campaign(directory: Path | str, options: CampaignOptions, files: Campa
         if (directory / "config.json").exists():
             known = _read_config(directory)
             for name in config:
-                if name != "badge_jax" and known.get(name) != config[name]:
+                if name not in _MAY_DIFFER and known.get(name) != config[name]:
                     raise InputError(
                         f"{directory} holds a campaign with {name} = {known.get(name)!r}, not "
                         f"{config[name]!r}; give another folder"
@@ -197,6 +208,11 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     if state.is_open.any():
         _check_same(campaign, k, crc32)
         return campaign, _last_batch(campaign, [])
+    remarks = [
+        f"{now['file']} has changed since the campaign began"
+        for what, now in code_of(options).items()
+        if now != campaign.config["code"].get(what)
+    ]
     pool = open_pool(campaign.directory, campaign.config)
     with scratch_folder(campaign) as scratch:
         proposal = propose(options, state, pool, k, logits=matrix, scratch=scratch)
@@ -214,7 +230,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         else _write_predictions(campaign, number, model.outputs.predictions),
     }
     campaign = _append(campaign, line)
-    return campaign, _last_batch(campaign, proposal.remarks)
+    return campaign, _last_batch(campaign, [*remarks, *proposal.remarks])
 
 
 def tell_answers(

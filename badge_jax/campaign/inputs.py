@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from badge_jax import names
 from badge_jax._version import __version__
 from badge_jax.campaign.answers import LabelNames
 from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
@@ -17,6 +18,7 @@ from badge_jax.errors import InputError
 from badge_jax.names import checksum
 from badge_jax.selection import open_matrix, read_ids
 from badge_jax.selection.matrices import Matrix
+from badge_jax.strategies import STRATEGIES
 
 FORMAT = 1  # of config.json and log.jsonl
 OPTIONS = ("classes", "strategy", "cold_start", "head", "audit", "seed", "memory_budget")
@@ -85,8 +87,18 @@ def new_config(directory: Path, options: CampaignOptions, files: CampaignFiles) 
             name: {"path": _stored_path(path, directory), "crc32": checksum(path)}
             for name, path in given.items()
         },
+        "code": code_of(checked),
         "badge_jax": __version__,
     }
+
+
+def code_of(options: CampaignOptions) -> dict[str, dict[str, Any]]:
+    """The user's files that the strategies come from, with their checksums."""
+    named = {"strategy": options.strategy, "cold_start": options.cold_start}
+    sources = {
+        what: names.find(what.replace("_", " "), text, STRATEGIES).source for what, text in named.items()
+    }
+    return {what: source._asdict() for what, source in sources.items() if source is not None}
 
 
 def open_pool(directory: Path, config: Mapping[str, Any]) -> FrozenPool:
@@ -100,8 +112,8 @@ def open_pool(directory: Path, config: Mapping[str, Any]) -> FrozenPool:
         InputError: for files that are missing, or have changed since the campaign began.
     """
     is_streamed = config["memory_budget"] is not None
-    names = [name for name in ("features", "representation") if name in config["files"]]
-    opened = {name: open_matrix(_checked_path(directory, config, name), _flag(name)) for name in names}
+    given = [name for name in ("features", "representation") if name in config["files"]]
+    opened = {name: open_matrix(_checked_path(directory, config, name), _flag(name)) for name in given}
     return _pool_of({name: ready_to_read(matrix, is_streamed=is_streamed) for name, matrix in opened.items()})
 
 
@@ -206,10 +218,10 @@ def _check_distinct(ids: list[str]) -> None:
 
 def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndarray:
     """Labels [t] int32 of the held-out rows. Raises InputError for one that is missing or unknown."""
-    names, labels = LabelNames(classes), np.empty(num_rows, np.int32)
+    known, labels = LabelNames(classes), np.empty(num_rows, np.int32)
     for row, word in enumerate(read_ids(path, "--test-labels", num_rows)):
         try:
-            labels[row] = names.find(word)
+            labels[row] = known.find(word)
         except InputError as error:
             raise InputError(f"--test-labels: {path}, row {row}: {error}") from None
         if labels[row] < 0:

@@ -77,9 +77,11 @@ def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions
     chosen = names.find("strategy", options.strategy, STRATEGIES)
     shape = (pool.features.shape[0], len(options.classes))
     logits = matrix_of(np.broadcast_to(np.float32(0), shape), "logits")  # takes no memory
-    for text, outputs in ((chosen.text, logits), (cold.text, None)):
-        select = SelectOptions(1, text, options.seed, options.memory_budget)
-        make_task(select, inputs_for(text, pool.features, outputs, pool.representation))
+    _check_task(options, chosen.text, inputs_for(chosen.text, pool.features, logits, pool.representation))
+    try:
+        _check_task(options, cold.text, inputs_for(cold.text, pool.features, None, pool.representation))
+    except InputError as error:
+        raise InputError(f"--cold-start {cold.text}: {error}; random needs less") from None
     return CampaignOptions(
         options.classes,
         chosen.text,
@@ -89,6 +91,11 @@ def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions
         options.seed,
         options.memory_budget,
     )
+
+
+def _check_task(options: CampaignOptions, strategy: str, inputs: Inputs) -> None:
+    """Raises InputError where a strategy cannot choose a row, in memory that the budget allows."""
+    make_task(SelectOptions(1, strategy, options.seed, options.memory_budget), inputs)
 
 
 _FROZEN = ("features", "representation")

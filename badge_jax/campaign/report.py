@@ -44,8 +44,9 @@ class CampaignStatus(NamedTuple):
         model: the newest model; None where there is none yet.
         audit: what the audit says of it; None without a model or an audit.
         predicted_of_class: [c] int64, rows of the pool that the model gives each class; None without a model.
-        agreements: κ of each pair of successive models, the last pair last.
-        changed: share of the pool to which the last two models give different classes; None for fewer.
+        agreements: κ of each pair of successive models, the last pair last. A model after a part of a batch
+            does not count here.
+        changed: share of the pool to which the last two of these give different classes; None for fewer.
     """
 
     num_rows: int
@@ -88,8 +89,11 @@ def campaign_status(campaign: Campaign, logits: Path | None = None) -> CampaignS
         0
     """
     state, c = campaign.state, len(campaign.options.classes)
-    models = _models(campaign, logits)
-    newest = models[-1] if models else None
+    models = _models_of_batches(campaign)
+    now = _model_now(campaign, logits)
+    newest = now or (models[-1] if models else None)
+    if now is not None and not state.is_open.any():
+        models.append(now)  # a part of a batch changes little, and would pass for settled predictions
     counted = audit_rows(state)
     pairs = list(itertools.pairwise(models))
     return CampaignStatus(
@@ -146,30 +150,40 @@ def status_lines(status: CampaignStatus) -> list[str]:
     return [*lines, "", *_class_table(status)]
 
 
-def _models(campaign: Campaign, logits: Path | None) -> list[ModelNow]:
-    """The models so far, the newest last."""
+def _models_of_batches(campaign: Campaign) -> list[ModelNow]:
+    """The models that the batches were chosen by, the last one last."""
     models = []
     for line in campaign.batches:
         predictions = read_predictions(campaign, line)
         if predictions is not None:
             count, test = line["num_training"], line["test"]
             kind = "your logits" if count is None else f"{campaign.options.head} head on {count:,} labels"
-            models.append(
-                ModelNow(f"{kind}, before batch {line['batch']}", predictions, tuple(test) if test else None)
-            )
+            what = f"{kind}, before batch {line['batch']}"
+            models.append(ModelNow(what, predictions, tuple(test) if test else None))
+    return models
+
+
+def _model_now(campaign: Campaign, logits: Path | None) -> ModelNow | None:
+    """The model that the next batch would be chosen by; None where it is that of the last batch, or there is
+    none."""
     is_own = bool(campaign.batches) and campaign.batches[-1]["logits"] is not None
     if logits is None and (is_own or not _has_new_labels(campaign)):
-        return models
+        return None
     with scratch_folder(campaign) as scratch:
         pool = open_pool(campaign.directory, campaign.config)
         given = None if logits is None else open_matrix(logits, "--logits")
         model = current_model(campaign.options, campaign.state, pool, logits=given, scratch=scratch)
     if model is None:
-        return models
-    what = f"your logits in {logits}" if model.num_training is None else ""
-    what = what or f"{campaign.options.head} head on {model.num_training:,} labels"
-    now = ModelNow(what, model.outputs.predictions, held_out(campaign.directory, campaign.config, model.head))
-    return [*models, now]
+        return None
+    own, trained = (
+        f"your logits in {logits}",
+        f"{campaign.options.head} head on {model.num_training or 0:,} labels",
+    )
+    return ModelNow(
+        own if model.num_training is None else trained,
+        model.outputs.predictions,
+        held_out(campaign.directory, campaign.config, model.head),
+    )
 
 
 def _has_new_labels(campaign: Campaign) -> bool:
@@ -203,7 +217,7 @@ def _stability_lines(status: CampaignStatus) -> list[str]:
     )
     pairs = "pair" if len(last) == 1 else f"{len(last)} pairs"
     return [
-        f"stability: the last model changes the class of {100 * status.changed:.1f} % of the pool, mean kappa "
+        f"stability: the last batch changes the class of {100 * status.changed:.1f} % of the pool, mean kappa "
         f"{mean:.3f} over the last {pairs}",
         f"{remark} ({rule})",
     ]

@@ -186,6 +186,49 @@ def test_files_that_change_or_go_are_noticed(begun, name):
     assert len(ask(folder, 10)[0].rows) == 10
 
 
+def test_a_strategy_of_one_s_own_may_change_and_that_is_said(tmp_path, own_module):
+    own_module.write_text(OWN)
+    folder, labels = started(tmp_path, strategy="mine:first")
+    batch, _ = ask(folder, 5)
+    tell(folder, {row: int(labels[row]) for row in batch.rows.tolist()})
+    assert json.loads((folder / "config.json").read_text())["code"]["strategy"]["file"] == "mine.py"
+    own_module.write_text(OWN + "\n")
+    started(tmp_path, strategy="mine:first")
+    batch, _ = ask(folder, 5)
+    assert batch.remarks == ["mine.py has changed since the campaign began"]
+    left = [row for row in range(60) if row not in campaign_labels(folder)]
+    assert batch.rows.tolist() == left[:5]
+
+
+OWN = """
+import jax.numpy as jnp
+from badge_jax.strategies import stateless
+
+
+def first():
+    return stateless("first", lambda key, pool, k: jnp.nonzero(pool.available, size=k)[0], needs=())
+"""
+
+
+def campaign_labels(folder):
+    with open_campaign(folder) as campaign:
+        return np.flatnonzero(campaign.state.labels >= 0).tolist()
+
+
+def test_a_part_of_a_batch_does_not_pass_for_settled_predictions(begun):
+    folder, labels = begun
+    batch, _ = ask(folder, 20)
+    rows = batch.rows.tolist()
+    tell(folder, {row: int(labels[row]) for row in rows[:10]})
+    with open_campaign(folder) as campaign:
+        status = campaign_status(campaign)
+    assert status.model.what == f"linear head on {16 + int((~batch.is_audit[:10]).sum())} labels"
+    assert status.agreements == []
+    tell(folder, {row: int(labels[row]) for row in rows[10:]})
+    with open_campaign(folder) as campaign:
+        assert len(campaign_status(campaign).agreements) == 1
+
+
 def test_lost_predictions_cost_the_comparison_alone(begun):
     folder, labels = begun
     batch, _ = ask(folder, 10)
