@@ -100,7 +100,7 @@ def head_outputs(head: TrainedHead, features: np.ndarray) -> tuple[np.ndarray, n
 
     Args:
         head: what `fit_head` returned.
-        features: [m, d] float, at most `TILE` rows.
+        features: [m, d] float.
 
     Returns:
         logits [m, c] float32, and the input of the output layer, [m, d'] float32.
@@ -114,7 +114,7 @@ def head_outputs(head: TrainedHead, features: np.ndarray) -> tuple[np.ndarray, n
         [(4, 3), (4, 256)]
     """
     m = len(features)
-    room = min(TILE, max(_LEAST_ROOM, 1 << (m - 1).bit_length()))  # few shapes, so few compilations
+    room = max(_LEAST_ROOM, 1 << (m - 1).bit_length())  # few shapes, so few compilations
     padded = np.zeros((room, features.shape[1]), features.dtype)
     padded[:m] = features
     predict = _predict(head.name, head.num_classes)

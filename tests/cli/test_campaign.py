@@ -158,6 +158,24 @@ def test_a_line_that_was_cut_off_is_said_and_dropped(here, capsys):
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
+    """Those of docs/campaign.md, on the pool that it makes; labels are filled in where it says so."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "campaign.md").read_text("utf-8")
+    block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "np.save" in block)
+    namespace = {}
+    exec(block, namespace)
+    monkeypatch.setattr(sys.modules[__name__], "LABELS", namespace["truth"])
+    for line in re.findall(r"^badge-jax (campaign .*)$", page, re.MULTILINE):
+        if " tell " in line:
+            label("pets/batch-1.csv", "pets/batch-1.csv")
+        assert main(line.split()) == 0, line
+    printed = capsys.readouterr().out
+    assert "batch 2: 100 rows, 10 of them for the audit: pets/batch-2.csv" in printed
+    assert "100 labels: labels.csv" in printed
+
+
+@pytest.mark.slow
 def test_killed_commands(here):
     """30 commands, each killed with SIGKILL at a random moment and then given again: every label is there."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
