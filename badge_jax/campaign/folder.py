@@ -42,7 +42,7 @@ from badge_jax.names import checksum
 from badge_jax.records import config_checksum, parse_object
 from badge_jax.selection import open_matrix
 
-_MAY_DIFFER = ("code", "badge_jax")
+_MAY_DIFFER = ("memory_budget", "code", "badge_jax")  # what another `start` may say
 
 
 class Campaign(NamedTuple):
@@ -91,7 +91,7 @@ class Batch(NamedTuple):
 
 
 def start_campaign(directory: Path | str, options: CampaignOptions, files: CampaignFiles) -> None:
-    """Begins a campaign in a folder. The same call again changes nothing.
+    """Begins a campaign in a folder. The same call again changes nothing but the memory budget.
 
     Args:
         directory: made if need be.
@@ -130,11 +130,12 @@ def start_campaign(directory: Path | str, options: CampaignOptions, files: Campa
                         f"{directory} holds a campaign with {name} = {known.get(name)!r}, not "
                         f"{config[name]!r}; give another folder"
                     )
+            if known["memory_budget"] != config["memory_budget"]:
+                _write_config(directory, {**known, "memory_budget": config["memory_budget"]})
             return
         if (directory / "log.jsonl").exists():
             raise InputError(f"{directory} holds log.jsonl but no config.json; give another folder")
-        content = {**config, "check": config_checksum(config)}
-        write_whole(directory / "config.json", (json.dumps(content, indent=2) + "\n").encode())
+        _write_config(directory, config)
 
 
 @contextlib.contextmanager
@@ -327,6 +328,11 @@ def _last_batch(campaign: Campaign, remarks: list[str]) -> Batch:
     return Batch(state.num_batches, state.batch, reserved(state)[state.batch], state.is_open, remarks)
 
 
+def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    content = {**config, "check": config_checksum(config)}
+    write_whole(directory / "config.json", (json.dumps(content, indent=2) + "\n").encode())
+
+
 def _read_config(directory: Path) -> dict[str, Any]:
     """The configuration. Raises InputError for one that is damaged, or of another format."""
     path = directory / "config.json"
@@ -397,4 +403,6 @@ def _check_same(campaign: Campaign, k: int, crc32: int | None) -> None:
 
 
 def _identity(config: Mapping[str, Any]) -> str:
-    return f"{config_checksum(config):08x}"
+    """What the lines of the log belong to: all of the configuration but what may change."""
+    fixed = {name: value for name, value in config.items() if name != "memory_budget"}
+    return f"{config_checksum(fixed):08x}"

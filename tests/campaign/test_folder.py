@@ -150,11 +150,14 @@ def test_own_logits_choose_the_batch_and_are_the_model(begun):
     assert margin[chosen].max() <= margin[left].min()
 
 
-def test_start_again_changes_nothing_and_another_start_is_refused(begun):
+def test_start_again_changes_the_memory_budget_alone_and_another_start_is_refused(begun):
     folder, _ = begun
     before = (folder / "config.json").read_bytes()
     started(folder.parent, audit=0.2)
     assert (folder / "config.json").read_bytes() == before
+    started(folder.parent, audit=0.2, memory_budget=10**9)
+    with open_campaign(folder) as campaign:
+        assert (campaign.options.memory_budget, campaign.state.num_batches) == (10**9, 1)
     with pytest.raises(InputError, match=r"holds a campaign with seed = 0, not 1"):
         started(folder.parent, audit=0.2, seed=1)
     with pytest.raises(InputError, match="holds no campaign"), open_campaign(folder.parent / "none"):
