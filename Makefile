@@ -1,5 +1,5 @@
 # make demo | test | lint | bench     each makes .venv and installs what it needs, once
-# make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
+# make peers | data | cluster         installs PyTorch and others to compare with; TFDS and OpenML; submitit and Dask
 # make test-extras | test-all         the tests that need those; every test, slow ones too
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -12,7 +12,7 @@ QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backen
 
 NEWEST ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12)
 
-.PHONY: demo test test-extras test-all test-newest lint bench peers data clean
+.PHONY: demo test test-extras test-all test-newest lint bench peers data cluster clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
@@ -20,10 +20,10 @@ demo: .venv/.demo
 test: .venv/.test
 	$(QUICK) $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-extras: .venv/.peers .venv/.data
+test-extras: .venv/.peers .venv/.data .venv/.cluster
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "extras and not slow"
 
-test-all: .venv/.peers .venv/.data
+test-all: .venv/.peers .venv/.data .venv/.cluster
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-newest: .venv-newest/.test
@@ -41,6 +41,8 @@ bench: .venv/.peers
 peers: .venv/.peers
 
 data: .venv/.data
+
+cluster: .venv/.cluster
 
 clean:
 	rm -rf .venv .venv-newest
@@ -62,6 +64,10 @@ clean:
 
 .venv/.data: .venv/.test
 	$(PIP) --editable '.[data]'
+	touch $@
+
+.venv/.cluster: .venv/.test
+	$(PIP) --editable '.[slurm,dask]'
 	touch $@
 
 .venv-newest/.test: pyproject.toml

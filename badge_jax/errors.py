@@ -16,6 +16,11 @@ class DirectoryInUse(EnvironmentFailure):
     """Another process works in the directory."""
 
 
+def missing_extra(what: str, extra: str) -> EnvironmentFailure:
+    """The error for a package that one of the project's extras would install, with the command that does."""
+    return EnvironmentFailure(f"{what}; in a checkout of badge_jax: pip install --editable '.[{extra}]'")
+
+
 def one_line(error: BaseException) -> str:
     """Another library's error as one line: its type and the start of its message."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -175,13 +175,18 @@ def sharding_of_rows(*arrays: jax.Array | NamedSharding | None) -> NamedSharding
         The sharding of the rows, without that of other axes.
     """
     for array in arrays:
-        is_traced = isinstance(array, jax.core.Tracer)
-        found = jax.typeof(array).sharding if is_traced else getattr(array, "sharding", array)
+        found = _layout_of(array)
         if isinstance(found, NamedSharding) and found.spec and found.spec[0] is not None:
             rows = NamedSharding(found.mesh, P(found.spec[0]))
             if shards_of(rows).count > 1 or _is_explicit(rows):
                 return rows
     return None
+
+
+def _layout_of(array: Any) -> Any:
+    """An array's sharding, as far as it is known; of a sharding itself."""
+    is_traced = isinstance(array, jax.core.Tracer)
+    return jax.typeof(array).sharding if is_traced else getattr(array, "sharding", array)
 
 
 def shards_of(sharding: NamedSharding) -> Shards:
@@ -219,6 +224,25 @@ def on_each_device(
         check_vma=False,
     )
     return call(whole, jax.tree.map(lambda part: place(part, sharding), parts))
+
+
+def on_auto_axes(function: Callable, *arguments: Any) -> Any:
+    """``function(*arguments)``, where XLA finds out how the devices of a mesh share the work.
+
+    Axes that are `AxisType.Explicit` are `AxisType.Auto` within the function, which then need not say how each
+    of its intermediate results lies. Its results lie on every device.
+    """
+    for array in jax.tree.leaves(arguments):
+        found = _layout_of(array)
+        if isinstance(found, NamedSharding) and found.mesh.explicit_axes:
+            return _on_auto_axes(function, found.mesh, *arguments)
+    return function(*arguments)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _on_auto_axes(function: Callable, mesh: Mesh, *arguments: Any) -> Any:
+    everywhere = NamedSharding(mesh, P())
+    return jax.sharding.auto_axes(function, axes=mesh.axis_names, out_sharding=everywhere)(*arguments)
 
 
 def default_block(n: int) -> int:

@@ -1,6 +1,6 @@
 """A user's own module, as text: strategies by a plan, one with a state, a network and data sets."""
 
-MODULE = """
+MODULE = '''
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +21,25 @@ def outermost(power=2):
         return jnp.sum(jnp.abs(pool.representation) ** power, axis=1)
 
     return planned("outermost", Ranked(score), needs=("representation",))
+
+
+def unsure_head():
+    """The least margin between the head's own logits, which it makes of the features."""
+
+    def score(pool):
+        top = jax.lax.top_k(pool.features @ pool.head.kernel + pool.head.bias[None], 2)[0]
+        return top[:, 1] - top[:, 0]
+
+    return planned("unsure_head", Ranked(score), needs=("features", "head"))
+
+
+def unlike_passes():
+    """The rows whose logits differ most from pass to pass."""
+
+    def score(pool):
+        return jnp.sum(jnp.var(pool.samples, axis=0), axis=1)
+
+    return planned("unlike_passes", Ranked(score), needs=("samples",))
 
 
 def in_turn():
@@ -68,4 +87,4 @@ def pictures(n=90, width=5):
     labels = np.arange(n) % 3
     data = {"inputs": rng.integers(0, 99, (n, 4, 4)).astype(np.uint8), "labels": labels}
     return {**data, "representation": rng.normal(size=(n, width))} if width else data
-"""
+'''

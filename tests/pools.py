@@ -1,9 +1,11 @@
 """Pools for tests: what a strategy sees, rows of outer products, and arrays as users have them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from badge_jax import Pool, Rows
+from badge_jax.pool import Head
 
 KINDS = ("plain", "signed", "copies", "dead", "certain", "clueless")
 
@@ -35,6 +37,26 @@ def make_pool(kind="plain", *, n=60, c=4, d=16, num_labeled=15, seed=0):
         jnp.asarray(labeled),
         jnp.asarray(~labeled),
     )
+
+
+def with_everything(pool, *, num_passes=3, seed=0):
+    """The pool with a head, a representation and the logits of several passes."""
+    rng = np.random.default_rng(seed)
+    (n, c), d = pool.logits.shape, pool.features.shape[1]
+    return pool._replace(
+        head=Head(
+            jnp.asarray(rng.normal(size=(d, c)), jnp.float32), jnp.asarray(rng.normal(size=c), jnp.float32)
+        ),
+        representation=jnp.asarray(rng.normal(size=(n, 3)), jnp.float32),
+        samples=pool.logits[None] + jnp.asarray(rng.normal(size=(num_passes, n, c)), jnp.float32),
+    )
+
+
+def rows_at(pool, rows):
+    """These rows of a pool, in this order."""
+    head, samples = pool.head, pool.samples
+    part = jax.tree.map(lambda array: array[rows], pool._replace(head=None, samples=None))
+    return part._replace(head=head, samples=None if samples is None else samples[:, rows])
 
 
 def pool_of_logits(logits, available=None):

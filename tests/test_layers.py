@@ -78,6 +78,7 @@ LOADED = {  # the packages that each may load, besides those that JAX does
     "from badge_jax.runs import run": TO_TRAIN,
     "import badge_jax.cli; badge_jax.cli.main(['--help'])": TO_PARSE,
     "import badge_jax.cli.run": TO_TRAIN | TO_PARSE,
+    "import badge_jax.cli.sweep": TO_TRAIN | TO_PARSE,
 }
 
 

@@ -17,7 +17,7 @@ from badge_jax.analysis.statistics import (
     penalty_matrix,
 )
 from badge_jax.analysis.styles import Style, in_order, styles_of
-from badge_jax.errors import EnvironmentFailure
+from badge_jax.errors import missing_extra
 from badge_jax.files import write_whole
 from badge_jax.paper import BASELINE
 
@@ -260,7 +260,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise EnvironmentFailure(f"pictures need matplotlib ({error}); install badge_jax[plots]") from None
+        raise missing_extra(f"pictures need matplotlib ({error})", "plots") from None
 
 
 def _make_figure(width: float, height: float) -> "Figure":

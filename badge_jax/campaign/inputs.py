@@ -10,11 +10,13 @@ import numpy as np
 
 from badge_jax import names
 from badge_jax._version import __version__
+from badge_jax.array_files import is_npy, open_npy
 from badge_jax.campaign.answers import LabelNames
 from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.pools import FrozenPool, ready_to_read
 from badge_jax.errors import InputError
+from badge_jax.files import check_file
 from badge_jax.names import checksum
 from badge_jax.selection import open_matrix, read_ids
 from badge_jax.selection.matrices import Matrix
@@ -219,7 +221,12 @@ def _check_distinct(ids: list[str]) -> None:
 def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndarray:
     """Labels [t] int32 of the held-out rows. Raises InputError for one that is missing or unknown."""
     known, labels = LabelNames(classes), np.empty(num_rows, np.int32)
-    for row, word in enumerate(read_ids(path, "--test-labels", num_rows)):
+    words = _words(path, "--test-labels")
+    if len(words) != num_rows:
+        raise InputError(
+            f"--test-labels: {path} holds {len(words)} labels for {num_rows} rows; wanted one for each"
+        )
+    for row, word in enumerate(words):
         try:
             labels[row] = known.find(word)
         except InputError as error:
@@ -227,3 +234,19 @@ def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndar
         if labels[row] < 0:
             raise InputError(f"--test-labels: {path} has no label for row {row}; wanted one for each")
     return labels
+
+
+def _words(path: Path, name: str) -> list[str]:
+    """The entries of a ``.npy`` file with [t] text or integers, or the lines of a text file."""
+    check_file(path, name, "a .npy file or one label a line")
+    if is_npy(path) or path.suffix == ".npy":
+        stored = open_npy(path, name)
+        if len(stored.shape) != 1 or stored.dtype.kind not in "iuU":
+            raise InputError(
+                f"{name}: {path} holds {stored.dtype} of shape {stored.shape}; wanted text or integers [t]"
+            )
+        return [str(entry) for entry in stored.read().tolist()]
+    try:
+        return path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn, Protocol, TextIO
 import jax
 import tyro
 
+from badge_jax._version import __version__
 from badge_jax.cli.datasets import Datasets
 from badge_jax.cli.numbers import OPTION_TYPES
 from badge_jax.cli.report import Report
@@ -46,7 +47,11 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for trouble with the machine, 2 for wrong usage or input.
     """
-    return execute(lambda: _parse(sys.argv[1:] if args is None else args).execute())
+    words = sys.argv[1:] if args is None else args
+    if words == ["--version"]:
+        print(f"badge_jax {__version__}")
+        return 0
+    return execute(lambda: _parse(words).execute())
 
 
 def entry() -> NoReturn:
@@ -170,6 +175,7 @@ _TRAINING = {
 def _parse(args: Sequence[str]) -> _Command:
     """The command that the arguments say. Raises InputError for an option that is given twice."""
     called = args[0] if args else ""
+    args = _joined(args, "--labeled") if called == "select" else args
     options = [word for word in args if word.startswith("--") and word != "--"]
     flags = [word.partition("=")[0].replace("_", "-") for word in options]
     for flag, count in Counter(flags).items():
@@ -185,6 +191,24 @@ def _parse(args: Sequence[str]) -> _Command:
     command: Any = functools.reduce(operator.or_, kinds)
     description = "Batch active learning in JAX."
     return tyro.cli(command, args=args, prog="badge-jax", description=description, registry=OPTION_TYPES)
+
+
+def _joined(args: Sequence[str], option: str) -> list[str]:
+    """The arguments with all values of an option in one place: it may be given several times."""
+    rest: list[str] = []
+    values: list[str] = []
+    is_value = False
+    for word in args:
+        flag, equals, value = word.partition("=")
+        if is_value := flag == option or (is_value and not word.startswith("-")):
+            values += [] if word == option else [value if equals and flag == option else word]
+        else:
+            rest.append(word)
+    if len(rest) == len(args):
+        return rest
+    if not values:
+        raise InputError(f"{option} names no file; wanted one or more")
+    return [*rest, option, *values]
 
 
 def _training_command(name: str, called: str) -> type:

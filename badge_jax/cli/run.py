@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import tyro
-from tqdm import tqdm
 
+from badge_jax.cli.progress import Progress
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.data import load_dataset
 from badge_jax.errors import InputError
@@ -29,19 +29,28 @@ class Run(RunOptions):
     def execute(self) -> None:
         keep_compiled_programs()
         options = RunOptions(**{field.name: getattr(self, field.name) for field in fields(RunOptions)})
-        layout = "{desc} {n_fmt}/{total_fmt} rounds [{elapsed}{postfix}]"
-        with tqdm(total=options.rounds + 1, disable=None, bar_format=layout, desc="loading") as bar:
+        file = self.out / "rounds.jsonl"
+        num_before = file.read_bytes().count(b"\n") if file.is_file() else 0
+        with Progress("loading") as progress:
 
             def show(line: dict) -> None:
-                bar.set_description(f"{options.strategy}:", refresh=False)
-                bar.set_postfix_str(
-                    f"{line['num_labeled']} labels, accuracy {100 * line['test_accuracy']:.1f} %, "
-                    f"fit {line['fit_seconds']:.1f} s, query {line['query_seconds']:.2f} s",
-                    refresh=False,
-                )
-                bar.update()
+                seconds = f"fit {line['fit_seconds']:.1f} s, query {line['query_seconds']:.2f} s"
+                what = f"{options.strategy}: round"
+                progress.show(what, line["round"] + 1, options.rounds + 1, f"{_outcome(line)}, {seconds}")
 
-            run(options, self.out, show)
+            rounds = run(options, self.out, show)
+        held = len(rounds) - 1
+        if num_new := len(rounds) - num_before:
+            state = f"{num_new} rounds written"
+        elif held > options.rounds:
+            state = f"complete already; it holds {held} rounds, {options.rounds} were asked for"
+        else:
+            state = "complete already"
+        print(f"{self.out}: {state}; {_outcome(rounds[options.rounds])}")
+
+
+def _outcome(line: dict) -> str:
+    return f"{line['num_labeled']} labels, accuracy {100 * line['test_accuracy']:.1f} %"
 
 
 def defaults_of(path: Path) -> Run:

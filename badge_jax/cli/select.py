@@ -6,11 +6,12 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from badge_jax.cli.numbers import num_bytes
+from badge_jax.cli.progress import Progress
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
@@ -22,9 +23,10 @@ from badge_jax.selection import (
     Task,
     forecast,
     make_task,
+    num_rows,
     open_matrix,
     read_ids,
-    read_vector,
+    read_labeled,
     run_task,
 )
 
@@ -42,17 +44,19 @@ class Select:
     features: Path | None = None
     """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
     logits: Path | None = None
-    """Logits [n, classes], in the same formats."""
+    """Logits [n, classes], in the same formats; [n] or [n, 1] for two classes."""
     probabilities: Path | None = None
-    """Probabilities [n, classes], in place of logits, in the same formats."""
+    """Probabilities [n, classes], in place of logits, in the same formats; [n] or [n, 1] for two classes."""
     representation: Path | None = None
     """Features [n, d] that stay the same from batch to batch, such as self-supervised ones, for strategies that
     need them; in the same formats."""
-    labeled: Path | None = None
-    """Rows that are labeled already, or to leave out: row numbers (.npy, text with one a line, or a CSV file of
-    earlier picks), or a mask (.npy of bool)."""
+    labeled: tuple[Path, ...] = ()
+    """Files of rows that are labeled already, or to leave out: row numbers (.npy, text with one a line, or CSV,
+    such as earlier picks), or a mask (.npy of bool). With --ids they name rows by id."""
     ids: Path | None = None
-    """Ids of all rows (text with one a line, or .npy), for the column id."""
+    """Ids of all rows (text with one a line, CSV with a column id, or .npy). Picks and --labeled go by them."""
+    skipped: Literal["exclude", "offer"] = "exclude"
+    """Rows of --labeled whose column label is empty: left out like the others, or offered again."""
     strategy: str = "badge"
     """How to choose: a name that `badge-jax strategies` lists, with options in parentheses, such as
     'badge(first=norm)', or your own function that makes a strategy, module:function."""
@@ -61,7 +65,11 @@ class Select:
     memory: str | None = None
     """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
     explain: bool = False
-    """Add columns that explain each pick: class, uncertainty, norm, distance, rows represented."""
+    """Add columns that explain each pick: its two likeliest classes, uncertainty, copies, neighbors."""
+    unique: float | None = None
+    """1 leaves out copies of labeled rows and of other picks; a cosine below 1 also what is nearer than it."""
+    force: bool = False
+    """Replace the file --out if it is there already."""
     dry_run: bool = False
     """Print the memory, reading and time that the selection would need, and choose nothing."""
 
@@ -79,39 +87,41 @@ class Select:
             self.strategy,
             self.seed,
             None if self.memory is None else num_bytes(self.memory, "--memory"),
+            self.explain,
+            self.unique,
         )
-        inputs = Inputs(
-            features=None if self.features is None else open_matrix(self.features, "--features"),
-            logits=None if self.logits is None else open_matrix(self.logits, "--logits"),
-            probabilities=None
-            if self.probabilities is None
-            else open_matrix(self.probabilities, "--probabilities"),
-            representation=None
-            if self.representation is None
-            else open_matrix(self.representation, "--representation"),
-            labeled=None if self.labeled is None else read_vector(self.labeled, "--labeled"),
-        )
-        task = make_task(options, inputs, is_explained=self.explain)
-        ids = None if self.ids is None else read_ids(self.ids, "--ids", len(task.available))
+        names = ("features", "logits", "probabilities", "representation")
+        given = {name: path for name in names if (path := getattr(self, name)) is not None}
+        matrices: dict[str, Any] = {
+            name: open_matrix(path, f"--{name}", is_column=name in ("logits", "probabilities"))
+            for name, path in given.items()
+        }
+        inputs = Inputs(**matrices)
+        n = num_rows(inputs)
+        ids = None if self.ids is None else read_ids(self.ids, "--ids", n)
+        if self.labeled:
+            labeled = read_labeled(self.labeled, "--labeled", n, ids=ids, skipped=self.skipped)
+            inputs = inputs._replace(labeled=labeled)
+        task = make_task(options, inputs)
         out = file_to_write(self.out)
-        matrices = (self.features, self.logits, self.probabilities, self.representation)
-        for path in (*matrices, self.labeled, self.ids):
+        for path in (*given.values(), *self.labeled, self.ids):
             if path is not None and path.resolve() == out:
                 raise InputError(f"--out is {path}, which is read as input; wanted another file")
         if self.dry_run:
-            _print_forecast(task, self.explain)
+            _print_forecast(task)
             return
-        with tqdm(disable=None, bar_format="{desc}: {percentage:3.0f} %|{bar}| {elapsed}") as bar:
-
-            def watch(stage: str, done: int, total: int) -> None:
-                bar.total, bar.n = total, done
-                bar.set_description(stage, refresh=False)
-                bar.update(0)
-
-            selection = run_task(task, watch, is_explained=self.explain)
+        if out.exists() and not self.force:
+            raise InputError(
+                f"--out {self.out} is there already, perhaps a batch that is being labeled; wanted another "
+                "name, or --force to replace it"
+            )
+        with Progress("reading") as progress:
+            selection = run_task(task, progress.show)
         for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
             warnings.warn(remark, UserWarning, stacklevel=2)
         write_whole(out, _picks_csv(selection, ids).encode())
+        left = int(task.available.sum()) - self.k
+        print(f"{self.out}: {self.k:,} rows to label, of {n:,}; {left:,} are left")
 
 
 def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
@@ -149,9 +159,9 @@ def _formula_remarks(selection: Selection, ids: list[str] | None) -> list[str]:
     ]
 
 
-def _print_forecast(task: Task, is_explained: bool) -> None:
+def _print_forecast(task: Task) -> None:
     """Prints the size of the pool and the memory, reading and time that a selection would need."""
-    expected = forecast(task, is_explained=is_explained)
+    expected = forecast(task)
     held = f", {task.held_bytes / 1e6:,.0f} MB of it held in memory" if task.held_bytes else ""
     where = f"read in tiles{held}" if task.is_streamed else "held in memory"
     print(f"pool: {len(task.available):,} rows, {task.pool_bytes / 1e6:,.0f} MB, {where}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from tqdm import tqdm
 
+from badge_jax.cli.progress import Progress
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs import (
     RunOptions,
@@ -16,6 +16,7 @@ from badge_jax.runs import (
     status_lines,
     sweep,
 )
+from badge_jax.runs.engines import Dask, Slurm, engine_of
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,28 @@ class Sweep:
     shard: str = "0/1"
     """i/n: only the i-th of n parts of the grid, counted from 0."""
     workers: int = 1
-    """Processes on this machine; the processors are divided among them."""
+    """Processes on this machine, among which processors, GPUs and TPU chips are divided; with --on, jobs or
+    tasks."""
+    on: tuple[str, ...] = ()
+    """Where the workers run, if not here: 'slurm(timeout_min=240, partition=gpu)' or dask tcp://HOST:PORT."""
 
     def execute(self) -> None:
         given = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("out", "spec", "shard", "workers") and value not in (None, ())
+            if name not in ("out", "spec", "shard", "workers", "on") and value not in (None, ())
         }
+        shard = shard_of(self.shard)
+        engine = engine_of(self.on) if self.on else None
+        if engine is not None and shard != (0, 1):
+            raise InputError("--on and --shard are both given; the workers of --on share all runs")
         if "seeds" in given:
             given["seeds"] = ",".join(self.seeds)
         grids = [{}] if self.spec is None else read_grids(self.spec)
         if "seeds" in given:
             grids = [{key: value for key, value in grid.items() if key != "seed"} for grid in grids]
         runs = make_runs([{**grid, **given} for grid in grids])
-        sweep_with_bar(runs, self.out, self.workers, shard_of(self.shard))
+        sweep_with_bar(runs, self.out, self.workers, shard, engine)
 
 
 @dataclass(frozen=True)
@@ -94,20 +102,26 @@ class Status:
 
 
 def sweep_with_bar(
-    runs: Sequence[RunOptions], out: Path, workers: int = 1, shard: tuple[int, int] = (0, 1)
+    runs: Sequence[RunOptions],
+    out: Path,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    engine: Slurm | Dask | None = None,
 ) -> None:
-    """`sweep` with a line for each run that ends, and a progress bar over all rounds on a terminal.
+    """`sweep` with a line for each run that ends, and progress over all rounds.
 
     Raises:
         EnvironmentFailure: at the end, if runs have failed.
     """
-    with tqdm(total=0, unit="round", disable=None) as bar:
+    with Progress("starting") as progress:
 
         def watch(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.refresh()
+            progress.show("rounds", done, total)
 
-        failed = sweep(runs, out, workers=workers, shard=shard, say=tqdm.write, watch=watch)
+        if engine is None:
+            failed = sweep(runs, out, workers=workers, shard=shard, say=progress.say, watch=watch)
+        else:
+            failed = engine.sweep(runs, out, workers, progress.say, watch)
     if failed:
         names = ", ".join(str(directory) for directory in failed[:3]) + (", …" if len(failed) > 3 else "")
         raise EnvironmentFailure(f"{len(failed)} runs have failed; their error.txt says why: {names}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from badge_jax.data.table import Table
-from badge_jax.errors import EnvironmentFailure, InputError, one_line
+from badge_jax.errors import EnvironmentFailure, InputError, missing_extra, one_line
 
 
 def fetch(identifier: int) -> Table:
@@ -105,9 +105,7 @@ def _import_openml() -> Any:
     try:
         import openml
     except ImportError:
-        raise EnvironmentFailure(
-            "OpenML needs the package openml, which is not installed; pip install 'badge_jax[data]'"
-        ) from None
+        raise missing_extra("OpenML needs the package openml, which is not installed", "data") from None
     openml.config.set_console_log_level(logging.ERROR)
     return openml
 

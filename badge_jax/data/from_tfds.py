@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from badge_jax.data.table import Arrays
-from badge_jax.errors import EnvironmentFailure, one_line
+from badge_jax.errors import EnvironmentFailure, missing_extra, one_line
 
 DIGITS = tuple("0123456789")
 
@@ -105,10 +105,8 @@ def _tensorflow_datasets(name: str) -> Iterator[Any]:
 
                 tf.config.set_visible_devices([], "GPU")  # leaves the GPU to JAX
         except ImportError as error:
-            raise EnvironmentFailure(
-                f"{name} needs tensorflow-datasets once, to prepare its files, and {error.name} is not "
-                "installed; pip install 'badge_jax[data]'"
-            ) from None
+            what = f"{name} needs tensorflow-datasets once, to prepare its files, and {error.name}"
+            raise missing_extra(f"{what} is not installed", "data") from None
         tfds.disable_progress_bar()
         for logger in map(logging.getLogger, ("absl", "tensorflow", "urllib3")):
             quiet.callback(logger.setLevel, logger.level)

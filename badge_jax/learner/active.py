@@ -1,5 +1,6 @@
 """The active learner: fit, ask for labels, tell them, round after round, as pure functions of arrays."""
 
+import operator
 from typing import NamedTuple, Protocol
 
 import jax
@@ -11,6 +12,7 @@ from jax.sharding import NamedSharding
 from badge_jax.models import Model, Variables
 from badge_jax.pool import Pool
 from badge_jax.rows import mark_rows
+from badge_jax.shards import on_auto_axes
 from badge_jax.strategies import Strategy, on_devices
 from badge_jax.strategies.base import NEEDS, State
 from badge_jax.training import Fit, FitOptions, make_fit, make_predict
@@ -153,6 +155,7 @@ def make_active_learner(
     options: FitOptions = FitOptions(),
     *,
     sharding: NamedSharding | None = None,
+    minibatch_sharding: NamedSharding | None = None,
 ) -> ActiveLearner:
     """The learner that asks for ``batch_size`` rows a round, chosen by ``strategy``.
 
@@ -165,6 +168,7 @@ def make_active_learner(
         options: minibatch size and when a fit ends.
         sharding: how the rows of the inputs lie on several devices, for ``ask`` and ``query`` inside ``jit``,
             where the arrays do not say so; see `shard_pool`. The strategy must have a plan.
+        minibatch_sharding: devices that share the work of ``fit``; see `make_fit`.
 
     Returns:
         An `ActiveLearner`.
@@ -195,7 +199,7 @@ def make_active_learner(
     lacking += ["head"] if "head" in strategy.needs and model.head is None else []
     if lacking:
         raise ValueError(f"the strategy needs pool.{lacking[0]}, which this model does not give")
-    fit_labeled = make_fit(model, optimizer, options)
+    fit_labeled = make_fit(model, optimizer, options, minibatch_sharding=minibatch_sharding)
     predict = make_predict(model, sharding=sharding)
     strategy = strategy if sharding is None else on_devices(strategy, sharding)
 
@@ -245,7 +249,8 @@ def make_active_learner(
         representation: jax.Array | None = None,
     ) -> tuple[jax.Array, LearnerState]:
         rows, state = ask(key, state, variables, inputs, representation)
-        return rows, tell(state, rows, labels[rows])  # a row −1 reads the last label, and is skipped
+        asked = on_auto_axes(operator.getitem, labels, rows)  # a row −1 reads the last label, and is skipped
+        return rows, tell(state, rows, asked)
 
     return ActiveLearner(init, fit, ask, tell, query)
 
@@ -272,7 +277,11 @@ def _are_finite(outputs: tuple[jax.Array | None, ...], excluded: jax.Array) -> j
 def tell(state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:
     """See `Tell`."""
     _check_answers(state, rows, labels)
-    rows, labels = jnp.asarray(rows, jnp.int32), jnp.asarray(labels, jnp.int32)
+    return on_auto_axes(_told, state, jnp.asarray(rows, jnp.int32), jnp.asarray(labels, jnp.int32))
+
+
+def _told(state: LearnerState, rows: jax.Array, labels: jax.Array) -> LearnerState:
+    """See `Tell`; the answers are checked, or cannot be."""
     n, room = state.labels.shape[0], state.indices.shape[0]
     # of a row told twice the last answer counts; what counts for nothing becomes row −1
     is_row = (rows >= 0) & (rows < n)

@@ -9,25 +9,28 @@ import contextlib
 import dataclasses
 import errno
 import json
+import math
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
 from badge_jax.compiled import keep_compiled_programs
+from badge_jax.devices import count_devices, share_devices
 from badge_jax.errors import DirectoryInUse, EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 from badge_jax.runs._run import run
-from badge_jax.runs.claims import claimed, now_at, remove_dead_claims
+from badge_jax.runs.claims import STALE_AFTER, claimed, now_at, remove_dead_claims
 from badge_jax.runs.directory import check_config, read_config, read_rounds
 from badge_jax.runs.fields import FORMAT
 from badge_jax.runs.grid import folder_of
@@ -36,6 +39,7 @@ from badge_jax.runs.programs import keeping_programs
 
 RECORDS = ".sweeps"  # folder of the lists of runs that were asked for
 _LOOK_AGAIN_AFTER = 15.0  # seconds at most, while others are at the runs that are left
+_PATIENCE = STALE_AFTER + 2 * _LOOK_AGAIN_AFTER  # seconds, after which a claim is known to be alive
 _PROGRESS_EVERY = 1.0  # seconds
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # other runs would fail likewise
 
@@ -79,7 +83,8 @@ def sweep(
     Args:
         runs: what to run, such as `make_runs` returns.
         out: folder; each run has a directory of its own in it, see `folder_of`.
-        workers: processes on this machine. The processors are divided among them.
+        workers: processes on this machine. The processors are divided among them, and so are GPUs and TPU
+            chips: the i-th worker sees device i mod D of D alone.
         shard: (i, n): only the i-th of n parts of the runs, counted from 0.
         say: called with one line for each run that ends.
         watch: called now and then with the rounds done and how many there are to be.
@@ -88,8 +93,10 @@ def sweep(
         Directories of the runs that failed.
 
     Raises:
-        InputError: before the first run, if one of them cannot be, or if its directory holds another run.
-        EnvironmentFailure: at the end, if workers ended before all runs were done or had failed.
+        InputError: before the first run, if one of them cannot be, if its directory holds another run, or for
+            more workers than TPU chips.
+        EnvironmentFailure: at the end, if workers ended before all runs were done or had failed; before the
+            first run, if there is no device for workers.
         OSError: if the folder cannot be written.
 
     Example:
@@ -100,20 +107,61 @@ def sweep(
         []
     """
     out = Path(out)
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
     part, parts = shard
     if not 0 <= part < parts:
         raise InputError(f"--shard is {part}/{parts}; wanted i/n with i from 0 to n − 1")
-    runs = [resolve(options).options for options in runs]
-    jobs = [Job(options, out / folder_of(options)) for options in runs]
-    _check(jobs)
-    _record(runs, out)
+    environments = share_devices(workers, *count_devices(), os.environ) if workers > 1 else []
+    jobs, _ = prepare(runs, out, workers)
     jobs = _part_of(jobs, part, parts)
-    with _watched(jobs, watch):
+    with watched(jobs, watch):
         if workers == 1:
             return _work(_in_turn(jobs, 0, 1), out, say)
-        return _work_in_processes(jobs, out, workers, say)
+        return _work_in_processes(jobs, out, environments, say)
+
+
+def prepare(runs: Sequence[RunOptions], out: Path, workers: int) -> tuple[list[Job], Path]:
+    """Checks what a sweep is asked to do, and leaves the list of runs in its folder.
+
+    Returns:
+        The runs with their directories, and the path of the list, which `work` takes.
+
+    Raises:
+        InputError: see `sweep`.
+    """
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; it must be at least 1")
+    runs = [resolve(options).options for options in runs]
+    jobs = _jobs_of(runs, out)
+    _check(jobs)
+    return jobs, _record(runs, out)
+
+
+def work(record: Path, turn: tuple[int, int], say: Say) -> None:
+    """One of the workers that an engine starts, see `engines`.
+
+    It ends when every run is done or has failed, and also when others have held all that is left for so long
+    that they must be alive: a machine of a cluster is not to idle.
+
+    Args:
+        record: the list of runs that `prepare` left.
+        turn: (i, n): the i-th of n workers.
+        say: called with one line for each run that ends.
+
+    Raises:
+        EnvironmentFailure: if there is no such list on this machine.
+    """
+    out = record.parent.parent
+    try:
+        jobs = _jobs_of(_runs_in(record), out)
+    except FileNotFoundError:
+        raise EnvironmentFailure(
+            f"{record} is not on {socket.gethostname()}; the folder of a sweep must be one that all workers see"
+        ) from None
+    _work(_in_turn(jobs, *turn), out, say, patience=_PATIENCE)
+
+
+def _jobs_of(runs: Sequence[RunOptions], out: Path) -> list[Job]:
+    return [Job(options, out / folder_of(options)) for options in runs]
 
 
 def _part_of(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
@@ -152,16 +200,22 @@ def recorded_runs(out: Path) -> list[RunOptions]:
     left out."""
     found: dict[Path, RunOptions] = {}
     for path in sorted((out / RECORDS).glob("*.json")):
-        entries = None
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            entries = json.loads(path.read_text("utf-8"))["runs"]
-        for values in entries if isinstance(entries, list) else []:
-            with contextlib.suppress(ValueError, TypeError):
-                options = from_config({**values, "format": FORMAT}, path)
-                folder = folder_of(options)
-                if folder not in found or found[folder].rounds < options.rounds:
-                    found[folder] = options
+        for options in _runs_in(path):
+            folder = folder_of(options)
+            if folder not in found or found[folder].rounds < options.rounds:
+                found[folder] = options
     return list(found.values())
+
+
+def _runs_in(record: Path) -> list[RunOptions]:
+    """The runs of one list. What is damaged is left out."""
+    runs, entries = [], None
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        entries = json.loads(record.read_text("utf-8"))["runs"]
+    for values in entries if isinstance(entries, list) else []:
+        with contextlib.suppress(ValueError, TypeError):
+            runs.append(from_config({**values, "format": FORMAT}, record))
+    return runs
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -185,20 +239,21 @@ def _check(jobs: Sequence[Job]) -> None:
         check_config(job.directory, known, config)
 
 
-def _record(runs: Sequence[RunOptions], out: Path) -> None:
-    """Leaves the list of runs in the folder, for `status`."""
+def _record(runs: Sequence[RunOptions], out: Path) -> Path:
+    """Leaves the list of runs in the folder, for `status` and for the workers of engines."""
     content = json.dumps({"format": FORMAT, "runs": [vars(options) for options in runs]}).encode()
     path = out / RECORDS / f"{zlib.crc32(content):08x}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         write_whole(path, content)
+    return path
 
 
 @keeping_programs()
-def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
-    """Runs what is not done, in this process."""
+def _work(jobs: Sequence[Job], out: Path, say: Say, *, patience: float = math.inf) -> list[Path]:
+    """Runs what is not done, in this process. Ends when others have held the rest for ``patience`` seconds."""
     keep_compiled_programs()
-    started, pause = now_at(out), 0.0
+    started, pause, idle = now_at(out), 0.0, 0.0
     failed: set[Job] = set()
     has_said_so = False
     while left := [job for job in jobs if job not in failed and not is_done(job)]:
@@ -211,11 +266,17 @@ def _work(jobs: Sequence[Job], out: Path, say: Say) -> list[Path]:
                     num_run += 1
                     if not _attempt(job, say):
                         failed.add(job)
-        if num_run == 0 and not failed.issuperset(left):
+        if num_run > 0:
+            idle = 0.0
+        elif not failed.issuperset(left):
+            if idle >= patience:
+                say(f"leaves {len(left)} runs to the workers that hold them")
+                break
             if pause >= _LOOK_AGAIN_AFTER / 2 and not has_said_so:
                 say(f"waiting for {len(left)} runs that other workers hold")
                 has_said_so = True
             pause = min(_LOOK_AGAIN_AFTER, 2 * pause or 1.0)
+            idle += pause
             time.sleep(pause)
     for job in jobs:
         remove_dead_claims(job.directory)  # of workers that died between their last round and letting go
@@ -254,17 +315,22 @@ def _has_failed_since(job: Job, moment: float) -> bool:
         return False
 
 
-def _work_in_processes(jobs: Sequence[Job], out: Path, workers: int, say: Say) -> list[Path]:
-    """Runs what is not done in ``workers`` processes. A fresh interpreter each: a forked JAX may hang."""
+def _work_in_processes(
+    jobs: Sequence[Job], out: Path, environments: Sequence[Mapping[str, str]], say: Say
+) -> list[Path]:
+    """Runs what is not done in processes with these environments. A fresh interpreter each: a forked JAX may
+    hang."""
+    workers = len(environments)
     context = multiprocessing.get_context("spawn")
     started, processes, ends = now_at(out), [], []
     resource_tracker.ensure_running()  # its start would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for this process
-    for i in range(workers):
+    for i, environment in enumerate(environments):
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (_in_turn(jobs, i, workers), out, _processors(i, workers), workers, theirs)
+        arguments = (_in_turn(jobs, i, workers), out, _processors(i, workers), theirs)
         processes.append(context.Process(target=_worker, args=arguments, daemon=True))
-        processes[-1].start()
+        with _set(environment):  # before its imports, which may take hold of devices
+            processes[-1].start()
         theirs.close()
         ends.append(ours)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -273,6 +339,18 @@ def _work_in_processes(jobs: Sequence[Job], out: Path, workers: int, say: Say) -
         process.join()
         if process.exitcode is not None and process.exitcode < 0:
             trouble.append(f"a worker was ended by signal {-process.exitcode}")
+    return failed_runs(jobs, started, trouble, say)
+
+
+def failed_runs(jobs: Sequence[Job], started: float, trouble: Sequence[str], say: Say) -> list[Path]:
+    """What `sweep` returns or raises when its workers have ended.
+
+    Args:
+        jobs: the runs.
+        started: when the workers were started, from `now_at`.
+        trouble: what workers could not cope with.
+        say: is told of it if all runs are done or have failed nevertheless.
+    """
     failed = [job.directory for job in jobs if _has_failed_since(job, started)]
     undone = [job for job in jobs if not is_done(job) and job.directory not in failed]
     if undone:
@@ -310,19 +388,47 @@ def _processors(i: int, workers: int) -> list[int]:
     return processors[i::workers] or [processors[i % len(processors)]]
 
 
-def _worker(jobs: Sequence[Job], out: Path, processors: list[int], workers: int, end: Connection) -> None:
-    """A process of its own. It ends with its parent, however that ends."""
+@contextlib.contextmanager
+def _set(environment: Mapping[str, str]) -> Iterator[None]:
+    """Within it, these environment variables are set."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _worker(jobs: Sequence[Job], out: Path, processors: list[int], end: Connection) -> None:
+    """A process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None  # started by multiprocessing
-    threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+    assert parent.pid is not None
     if processors:
         os.sched_setaffinity(0, processors)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / workers:.2f}")
+    work_for(parent.pid, lambda say: _work(jobs, out, say), end)
+
+
+def work_for(parent: int, work: Callable[[Say], object], end: Connection) -> None:
+    """Works in a process that ends with its parent, however that ends.
+
+    Args:
+        parent: its process number.
+        work: is given what passes lines on to the parent.
+        end: the pipe to it. What comes through is (whether the worker could not cope with it, line).
+    """
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
-        _work(jobs, out, lambda line: _tell_parent(end, line))
+        work(lambda line: _tell_parent(end, line))
+    except EnvironmentFailure as error:
+        _tell_parent(end, str(error), is_trouble=True)
     except OSError as error:
-        _tell_parent(end, f"{error.filename or out}: {error.strerror or error}", is_trouble=True)
+        _tell_parent(end, f"{error.filename or 'file'}: {error.strerror or error}", is_trouble=True)
 
 
 def _tell_parent(end: Connection, line: str, *, is_trouble: bool = False) -> None:
@@ -339,7 +445,7 @@ def _end_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _watched(jobs: Sequence[Job], watch: Watch):  # type: ignore[no-untyped-def]
+def watched(jobs: Sequence[Job], watch: Watch) -> Iterator[None]:
     """Calls ``watch`` every second, and once more at the end."""
     total = sum(job.options.rounds + 1 for job in jobs)
     counts: dict[Path, tuple[float, int]] = {}

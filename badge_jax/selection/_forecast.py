@@ -27,12 +27,11 @@ class Forecast(NamedTuple):
     num_passes: int
 
 
-def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
+def forecast(task: Task) -> Forecast:
     """Forecasts the cost of a selection from its sizes and the time of one tile on this machine.
 
     Args:
         task: the selection.
-        is_explained: whether the picks will be explained, as in `make_task`.
 
     Returns:
         `Forecast`.
@@ -57,8 +56,8 @@ def forecast(task: Task, *, is_explained: bool = False) -> Forecast:
     seconds = None if needed else 0.0
     if embedding_of(task) is not None:
         a_pass, a_distance = time_of_a_pass(streamed_rows(task, (np.float32(1), np.float32(1))))
-        num_passes += is_explained
-        num_distances += task.k * n if is_explained else 0
+        num_passes += 2 * task.explain + (task.unique is not None)
+        num_distances += task.k * n // 10 if task.explain else 0
         seconds = num_passes * a_pass + num_distances * a_distance
     return Forecast(
         memory=task.work_bytes + (task.held_bytes if task.is_streamed else task.pool_bytes),

@@ -16,7 +16,7 @@ def held_bytes(needed: list[Matrix]) -> int:
 
 
 def work_bytes(
-    strategy: Strategy, k: int, n: int, needed: list[Matrix], num_labeled: int, is_explained: bool
+    strategy: Strategy, k: int, n: int, needed: list[Matrix], num_labeled: int, compares: bool
 ) -> int:
     """Memory besides the pool: a few numbers for each row, the chosen rows, and the tile in use.
 
@@ -26,7 +26,7 @@ def work_bytes(
         n: rows of the pool.
         needed: the inputs that are read.
         num_labeled: how many rows are labeled already.
-        is_explained: whether the picks will be explained.
+        compares: whether rows are compared, to explain the picks or to leave out copies.
 
     Returns:
         Bytes.
@@ -43,8 +43,9 @@ def work_bytes(
     if isinstance(strategy.plan, Spread):
         num_centers = num_labeled if strategy.plan.centers else 0
         num_held = strategy.plan.sampler.cost(k, n, width, num_centers).num_held
-    explaining = 16 * width * k + 24 * 1024 * k if is_explained else 0
+    # the picks and centres; digests and uncertainties of all rows and their order
+    comparing = 16 * width * k + 24 * 1024 * k + 64 * n if compares else 0
     # a tile as stored, a copy of it on its way to the device, and one as float32; distances to 256 centres
     tile, source = tile_size(n, width), max(matrix.dtype.itemsize for matrix in needed)
     tile_bytes = tile * width * (2 * source + 4) + 4 * tile * 256
-    return whole + 40 * n + 4 * width * num_held + explaining + tile_bytes
+    return whole + 40 * n + 4 * width * num_held + comparing + tile_bytes

@@ -28,12 +28,13 @@ class Chosen(NamedTuple):
     num_distinct: int
 
 
-def choose(task: Task, survey: Survey, watch: Watch) -> Chosen:
+def choose(task: Task, survey: Survey, key: jax.Array, watch: Watch) -> Chosen:
     """Chooses the rows of a selection, by the strategy's plan if it has one.
 
     Args:
         task: the selection.
         survey: the survey of its pool.
+        key: typed PRNG key.
         watch: called with the progress.
 
     Returns:
@@ -42,7 +43,7 @@ def choose(task: Task, survey: Survey, watch: Watch) -> Chosen:
     Raises:
         InputError: if a strategy without a plan refuses its input or does not find k available rows.
     """
-    key, plan = jax.random.key(task.seed), task.strategy.plan
+    plan = task.strategy.plan
     if survey.scores is not None:
         picks = highest(jnp.asarray(survey.scores), jnp.asarray(task.available), task.k)
         return Chosen(np.asarray(picks, np.int64), task.k)

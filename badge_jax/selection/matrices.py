@@ -47,13 +47,14 @@ class Matrix(NamedTuple):
         return self.stored is not None and self.why_whole is None
 
 
-def matrix_of(array: Any, name: str) -> Matrix:
+def matrix_of(array: Any, name: str, *, is_column: bool = False) -> Matrix:
     """An array in memory as a `Matrix`.
 
     Args:
         array: [n, width] float16, float32 or float64, from NumPy, JAX, or any library with ``__dlpack__`` or
             ``__array__``.
         name: its name in messages.
+        is_column: whether an array [n] is taken as [n, 1].
 
     Returns:
         `Matrix`. It shares the memory of the array where the library allows it.
@@ -69,10 +70,11 @@ def matrix_of(array: Any, name: str) -> Matrix:
         >>> matrix.read(1, 2)  # float64 is read as float32
         array([[3., 4.]], dtype=float32)
     """
-    return _in_memory(_as_numpy(array, name), name)
+    array = _as_numpy(array, name)
+    return _in_memory(array[:, None] if is_column and array.ndim == 1 else array, name)
 
 
-def open_matrix(path: Path, name: str) -> Matrix:
+def open_matrix(path: Path, name: str, *, is_column: bool = False) -> Matrix:
     """The matrix in a ``.npy`` file, or in a ``.npz`` file.
 
     Only its header is read now; `Matrix.read` and `Matrix.take` read its rows. One that is compressed or in
@@ -82,6 +84,7 @@ def open_matrix(path: Path, name: str) -> Matrix:
         path: of the file. It holds [n, width] float16, float32 or float64.
         name: its name in messages. In a ``.npz`` file of several arrays, the one of this name is read, without
             the dashes of an option.
+        is_column: whether an array [n] is taken as [n, 1].
 
     Returns:
         `Matrix`.
@@ -103,20 +106,23 @@ def open_matrix(path: Path, name: str) -> Matrix:
                [1., 2.]], dtype=float32)
     """
     stored = open_array(path, name)
-    n, width = _checked_shape(stored.shape, stored.dtype, name)
+    shape = (*stored.shape, 1) if is_column and len(stored.shape) == 1 else stored.shape
+    n, width = _checked_shape(shape, stored.dtype, name)
     return Matrix(
         name,
         (n, width),
         stored.dtype,
-        lambda start, stop: _converted(stored.read_rows(start, stop)),
-        lambda indices: _converted(stored.take_rows(indices)),
+        lambda start, stop: _converted(stored.read_rows(start, stop)).reshape(-1, width),
+        lambda indices: _converted(stored.take_rows(indices)).reshape(-1, width),
         stored,
     )
 
 
 def in_memory(matrix: Matrix) -> Matrix:
     """The same matrix, read into memory if it is in a file."""
-    return matrix if matrix.stored is None else _in_memory(matrix.stored.read(), matrix.name)
+    return (
+        matrix if matrix.stored is None else _in_memory(matrix.stored.read().reshape(matrix.shape), matrix.name)
+    )
 
 
 def blank(matrix: Matrix) -> Matrix:

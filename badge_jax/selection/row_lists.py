@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,66 +13,76 @@ from badge_jax.array_files import is_npy, open_npy
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 
+SKIPPED = ("exclude", "offer")
 
-def read_vector(path: Path, name: str) -> np.ndarray:
-    """Reads row numbers, or a mask, from a file.
+
+def read_labeled(
+    paths: Sequence[Path], name: str, n: int, *, ids: Sequence[str] | None = None, skipped: str = "exclude"
+) -> np.ndarray:
+    """Reads which rows are labeled already, or to be left out, from files.
+
+    Each file is one of: a ``.npy`` file with row numbers or a mask [n] bool; a text file with one row number a
+    line; a CSV file whose header names the column ``index``, its fields apart by commas, semicolons or tabs.
+    Where there are ids, they name the rows in place of row numbers, in a CSV file in the column ``id``; a mask
+    still goes by position. A row may be named more than once.
+
+    A CSV file with the column ``label`` holds answers: a row whose label is empty in all files was skipped.
 
     Args:
-        path: of a ``.npy`` file with row numbers or a mask, of a text file with one row number a line, or of a
-            CSV file with the column ``index``.
-        name: its name in messages.
+        paths: of the files.
+        name: their name in messages.
+        n: rows of the pool.
+        ids: n ids, see `read_ids`.
+        skipped: "exclude" leaves skipped rows out like labeled ones, "offer" does not.
 
     Returns:
-        The array of a ``.npy`` file as it is stored, else [m] int64.
+        [m] int64, row numbers in ascending order.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds anything else. A UserWarning is given for a
-            list that names no row.
+        InputError: if a file is missing or damaged, holds anything else, or names a row that is not in the
+            pool. Of ids, one in the pool is enough: the others give a UserWarning. So does a list that names no
+            row, and one with skipped rows.
 
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from badge_jax.selection import read_vector
+        >>> from badge_jax.selection import read_labeled
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "picks.csv"
         ...     _ = path.write_text("rank,index\\n0,7\\n1,3\\n")
-        ...     read_vector(path, "labeled").tolist()
-        [7, 3]
+        ...     read_labeled([path], "labeled", 10).tolist()
+        [3, 7]
     """
-    check_file(path, name, "a .npy file or one row number a line")
-    if is_npy(path) or path.suffix == ".npy":
-        rows = open_npy(path, name).read()
-        _warn_if_empty(rows.size, path, name)
-        return rows
-    text = _text(path, name)
-    words = _index_column(text, f"{name}: {path}")
-    if words is None:
-        words = [line.strip() for line in text.split("\n") if line.strip()]
-    _warn_if_empty(len(words), path, name)
-    for word in words:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
-            raise InputError(f"{name}: {path} holds {word[:40]!r}; wanted one row number a line")
-    return np.array([int(word) for word in words], np.int64)
-
-
-def _warn_if_empty(num_rows: int, path: Path, name: str) -> None:
-    if not num_rows:
-        warnings.warn(f"{name}: {path} names no row, so none counts as labeled", UserWarning, stacklevel=3)
+    place_of = None if ids is None else {id: row for row, id in enumerate(ids)}
+    is_labeled, is_skipped = np.zeros(n, bool), np.zeros(n, bool)
+    for path in paths:
+        rows, has_label = _read_list(path, name, n, place_of)
+        is_labeled[rows[has_label]] = True
+        is_skipped[rows[~has_label]] = True
+    is_skipped &= ~is_labeled
+    if count := int(is_skipped.sum()):
+        what = (
+            "they are offered again" if skipped == "offer" else "they are left out; --skipped offer offers them"
+        )
+        warnings.warn(f"{name}: {count} rows have an empty label; {what}", UserWarning, stacklevel=2)
+    return np.flatnonzero(is_labeled | is_skipped if skipped == "exclude" else is_labeled)
 
 
 def read_ids(path: Path, name: str, n: int) -> list[str]:
     """Reads one id for each row of the pool from a file.
 
     Args:
-        path: of a text file with one id a line, or of a ``.npy`` file with [n] text or integers.
+        path: of a text file with one id a line, of a CSV file whose header names the column ``id`` (fields
+            apart by commas, semicolons or tabs), or of a ``.npy`` file with [n] text or integers.
         name: its name in messages.
         n: rows of the pool.
 
     Returns:
-        n ids, in the order of the rows.
+        n different ids, in the order of the rows.
 
     Raises:
-        InputError: if the file is missing or damaged, holds anything else, or does not hold n ids.
+        InputError: if the file is missing or damaged, holds anything else, does not hold n ids, or holds an id
+            that is blank or there twice.
 
     Example:
         >>> import tempfile
@@ -85,7 +96,7 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
         ['cat.png', 'dog.png']
     """
     check_file(path, name, "a .npy file or one id a line")
-    if is_npy(path) or path.suffix == ".npy":
+    if _is_array(path):
         stored = open_npy(path, name)
         if len(stored.shape) != 1 or stored.dtype.kind not in "iuU":
             raise InputError(
@@ -93,27 +104,165 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
             )
         ids = [str(entry) for entry in stored.read().tolist()]
     else:
-        ids = [line.removesuffix("\r") for line in _text(path, name).split("\n")]
-        ids = ids[:-1] if ids[-1] == "" else ids
+        text = _text(path, name)
+        columns = _columns(text, f"{name}: {path}", ("id",))
+        ids = _lines(text) if columns is None else columns["id"]
     if len(ids) != n:
         raise InputError(f"{name}: {path} holds {len(ids)} ids for {n} rows; wanted one for each")
+    first_row: dict[str, int] = {}
+    for row, id in enumerate(ids):
+        if not id.strip():
+            raise InputError(f"{name}: {path} has no id for row {row}; wanted one for each")
+        if first_row.setdefault(id, row) != row:
+            raise InputError(
+                f"{name}: {path} holds {id[:40]!r} for rows {first_row[id]} and {row}; wanted an id once"
+            )
     return ids
 
 
-def _index_column(text: str, where: str) -> list[str] | None:
-    """The column ``index`` of a CSV file; None where the first line does not name it."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(rows, [])
-        if "index" not in header:
-            return None
-        place = header.index("index")
-        return ["".join(row[place : place + 1]).strip() for row in rows if row]
-    except csv.Error as error:
+def row_numbers(rows: np.ndarray, n: int, name: str = "labeled") -> np.ndarray:
+    """Different row numbers, from row numbers or a mask.
+
+    Args:
+        rows: row numbers [m] of integers, in any order and any number of times; or a mask [n] bool.
+        n: rows of the pool.
+        name: what they are called in messages.
+
+    Returns:
+        int64, in ascending order.
+
+    Raises:
+        InputError: for an array of another kind, or a row that is not in the pool.
+    """
+    if rows.dtype == bool:
+        if rows.shape != (n,):
+            raise InputError(f"{name} is a mask of shape {rows.shape}; wanted ({n},)")
+        return np.flatnonzero(rows)
+    if rows.shape == (0,):  # of any type: an empty list has none
+        return np.zeros(0, np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(
-            f"{where} is damaged at line {rows.line_num} ({error}); wanted a CSV file with a column index, or "
-            "one row number a line"
-        ) from None
+            f"{name} is {rows.dtype} of shape {rows.shape}; wanted row numbers, or a mask [n] bool"
+        )
+    if rows.size == n > 2 and rows.max() <= 1:
+        raise InputError(f"{name} holds only 0 and 1, one for each row; wanted row numbers, or a mask as bool")
+    is_outside = (rows < 0) | (rows >= n)
+    if is_outside.any():
+        raise InputError(f"{name} holds row {rows[is_outside.argmax()]}; wanted 0 to {n - 1}")
+    return np.unique(rows.astype(np.int64))
+
+
+def _read_list(
+    path: Path, name: str, n: int, place_of: Mapping[str, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that a file names [m] int64, and whether they have a label [m] bool: without a column ``label``,
+    all have."""
+    one = "row number" if place_of is None else "id"
+    check_file(path, name, f"a .npy file or one {one} a line")
+    where = f"{name}: {path}"
+    if _is_array(path):
+        rows = _rows_of_array(open_npy(path, name).read(), where, n, place_of)
+        has_label = np.ones(len(rows), bool)
+    else:
+        words, has_label = _words(_text(path, name), where, "index" if place_of is None else "id")
+        if place_of is None:
+            rows = _numbers_of(words, where, n)
+        else:
+            rows, is_known = _places(words, where, place_of)
+            has_label = has_label[is_known]
+    if not len(rows):
+        warnings.warn(f"{where} names no row, so none counts as labeled", UserWarning, stacklevel=3)
+    return rows, has_label
+
+
+def _rows_of_array(array: np.ndarray, where: str, n: int, place_of: Mapping[str, int] | None) -> np.ndarray:
+    if place_of is None or array.dtype == bool or array.shape == (0,):
+        return row_numbers(array, n, where)
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        raise InputError(f"{where} is {array.dtype} of shape {array.shape}; wanted ids, or a mask [n] bool")
+    return _places([str(entry) for entry in array.tolist()], where, place_of)[0]
+
+
+def _numbers_of(words: Sequence[str], where: str, n: int) -> np.ndarray:
+    """Row numbers [m] int64 of text. Raises InputError for other text and for rows that are not in the pool."""
+    for word in words:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word.strip()):
+            raise InputError(f"{where} holds {word[:40]!r}; wanted one row number a line")
+    numbers = np.array([int(word) for word in words], np.int64)
+    is_outside = (numbers < 0) | (numbers >= n)
+    if is_outside.any():
+        raise InputError(f"{where} holds row {numbers[is_outside.argmax()]}; wanted 0 to {n - 1}")
+    return numbers
+
+
+def _places(words: Sequence[str], where: str, place_of: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of those ids that are in the pool [m'] int64, and which these are [m] bool."""
+    found = np.array([place_of.get(word, -1) for word in words], np.int64)
+    is_known = found >= 0
+    if count := int((~is_known).sum()):
+        first = words[int((~is_known).argmax())][:40]
+        if not is_known.any():
+            raise InputError(f"{where} holds {first!r} and no id of the pool; wanted ids as --ids has them")
+        warnings.warn(
+            f"{where} holds {count} ids that are not in the pool, the first {first!r}",
+            UserWarning,
+            stacklevel=5,
+        )
+    return found[is_known], is_known
+
+
+def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
+    """What a text or CSV file names rows by, and whether these rows have a label [m] bool."""
+    columns = _columns(text, where, (column, "label"))
+    if columns is None:
+        other = "id" if column == "index" else "index"
+        if _columns(text, where, (other,)) is not None:
+            hint = "or --ids" if column == "index" else "or no --ids"
+            raise InputError(f"{where} has the column {other} and no column {column}; wanted one, {hint}")
+        lines = [line for line in _lines(text) if line.strip()]
+        return lines, np.ones(len(lines), bool)
+    labels = columns.get("label")
+    words = columns[column]
+    has_label = (
+        np.ones(len(words), bool) if labels is None else np.array([bool(x.strip()) for x in labels], bool)
+    )
+    return words, has_label
+
+
+def _columns(text: str, where: str, names: Sequence[str]) -> dict[str, list[str]] | None:
+    """Those columns of a CSV file that are in ``names``; None where its header lacks the first of them.
+
+    Names count in capital letters too. Rows whose fields are all empty are no rows.
+    """
+    for delimiter in (",", ";", "\t"):
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        try:
+            header = [name.strip().lower() for name in next(rows, [])]
+        except csv.Error:  # no header
+            continue
+        if names[0] not in header:
+            continue
+        places = {name: header.index(name) for name in names if name in header}
+        for name in places:
+            if header.count(name) > 1:
+                raise InputError(f"{where} has {header.count(name)} columns {name}; wanted one")
+        try:
+            lines = [row for row in rows if any(field.strip() for field in row)]
+        except csv.Error as error:
+            raise InputError(
+                f"{where} is damaged at line {rows.line_num} ({error}); wanted a whole CSV file"
+            ) from None
+        return {name: ["".join(row[place : place + 1]) for row in lines] for name, place in places.items()}
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _is_array(path: Path) -> bool:
+    return is_npy(path) or path.suffix == ".npy"
 
 
 def _text(path: Path, name: str) -> str:

@@ -52,7 +52,7 @@ class Part(NamedTuple):
         features: [m, d] float.
         representation: [m, d'] float.
         labeled: [m] bool.
-        available: [m] bool, rows that may be chosen; in a selection, the others are labeled.
+        available: [m] bool, rows that may be chosen.
     """
 
     outputs: Any
@@ -148,8 +148,11 @@ def streamed_rows(task: Task, scales: tuple[np.float32, ...]) -> StreamedRows:
 
 
 def as_logits(outputs: jax.Array | np.ndarray, has_probabilities: bool) -> jax.Array:
-    """``outputs`` [m, c] as logits, float32: the logarithms of probabilities."""
+    """``outputs`` [m, c] as logits, float32: the logarithms of probabilities. One column z, of two classes,
+    gives [0, z]; one column p gives the logarithms of [1 − p, p]."""
     values = jnp.asarray(outputs).astype(jnp.float32)
+    if values.shape[1] == 1:
+        values = jnp.concatenate([1 - values if has_probabilities else jnp.zeros_like(values), values], axis=1)
     return jnp.log(values) if has_probabilities else values
 
 
@@ -159,11 +162,10 @@ def part_of(task: Task, index: slice | np.ndarray) -> Part:
     def rows_of(matrix: Matrix) -> np.ndarray:
         return matrix.read(index.start, index.stop) if isinstance(index, slice) else matrix.take(index)
 
-    available = task.available[index]
     outputs, features, representation = (
         m and rows_of(m) for m in (task.outputs, task.features, task.representation)
     )
-    return Part(outputs, features, representation, ~available, available)
+    return Part(outputs, features, representation, task.is_labeled[index], task.available[index])
 
 
 def pool_of(part: Part, has_probabilities: bool) -> Pool:
@@ -216,7 +218,10 @@ def _look(part: Part, *, score: Ranked | None, embed: Embed | None, has_probabil
     is_distribution = None
     if part.outputs is not None:
         values = part.outputs.astype(jnp.float32)
-        is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(jnp.sum(values, axis=1) - 1) < _SUM_TOLERANCE)
+        total = jnp.sum(values, axis=1)
+        is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(total - 1) < _SUM_TOLERANCE)
+        if values.shape[1] == 1:  # of the second of two classes
+            is_distribution = (total >= 0) & (total <= 1)
     return _Look(
         _are_finite(part.outputs),
         is_distribution,
@@ -251,7 +256,7 @@ def _check(task: Task, found: _Look) -> list[str]:
         _refuse(task.outputs, ~found.are_outputs_finite, "with NaN or infinity (as float32)", "finite values")
         remarks += _constant_remark(task.outputs)
         if task.has_probabilities:
-            wanted = "values from 0 to 1 that sum to 1"
+            wanted = "values from 0 to 1" + (" that sum to 1" if task.outputs.shape[1] > 1 else "")
             _refuse(task.outputs, ~found.is_distribution, "that are no probabilities", wanted)
         elif task.outputs.shape[1] > 1 and found.is_distribution.all():
             remarks.append(f"{task.outputs.name}: taken as logits, but every row looks like probabilities")

@@ -11,8 +11,10 @@ import numpy as np
 from badge_jax import names
 from badge_jax.errors import InputError
 from badge_jax.names import CodeFile
+from badge_jax.samplers.checks import is_number
 from badge_jax.selection.budget import held_bytes, pool_bytes, work_bytes
 from badge_jax.selection.matrices import Matrix
+from badge_jax.selection.row_lists import row_numbers
 from badge_jax.strategies import STRATEGIES, Strategy
 
 MEGABYTE = 1e6
@@ -28,6 +30,10 @@ class SelectOptions:
         seed: of strategies that draw, from 0 to 2³² − 1.
         memory_budget: bytes for the pool and the work on it. The interpreter and compiled programs need about
             0.3 GB more. None: no limit.
+        explain: whether the picks are to be explained.
+        unique: 1 leaves out copies of labeled rows and of other picks. A number below 1 also leaves out rows
+            whose features (or else representation) have this cosine, or a greater one, with those of an earlier
+            pick. None: rows may be equal.
 
     Example:
         >>> from badge_jax.selection import SelectOptions
@@ -39,6 +45,8 @@ class SelectOptions:
     strategy: str | Strategy = "badge"
     seed: int = 0
     memory_budget: int | None = None
+    explain: bool = False
+    unique: float | None = None
 
 
 class Inputs(NamedTuple):
@@ -46,10 +54,10 @@ class Inputs(NamedTuple):
 
     Attributes:
         features: `Matrix` [n, d], the input of the output layer.
-        logits: `Matrix` [n, c].
-        probabilities: `Matrix` [n, c], in place of logits.
-        labeled: rows that are labeled already or excluded: row numbers [m] int, or a mask [n] bool. None: no
-            row.
+        logits: `Matrix` [n, c]; [n, 1] is the logit of the second of two classes, whose first has logit 0.
+        probabilities: `Matrix` [n, c], in place of logits; [n, 1] is of the second of two classes.
+        labeled: rows that are labeled already or excluded: row numbers [m] int, which may repeat, or a mask [n]
+            bool. None: no row.
         representation: `Matrix` [n, d'], features that stay the same from batch to batch, for strategies that
             need them.
 
@@ -78,11 +86,14 @@ class Task(NamedTuple):
         strategy: `Strategy`.
         code: the user's file that the strategy comes from; None for others.
         features: `Matrix` [n, d]; None if it is not read.
-        outputs: `Matrix` [n, c] of logits or probabilities; None if it is not read.
+        outputs: `Matrix` [n, c] of logits or probabilities, or [n, 1] of two classes; None if it is not read.
         representation: `Matrix` [n, d']; None if it is not read.
         has_probabilities: whether the outputs are probabilities.
         available: [n] bool, rows that may be chosen.
         labeled: [m] int64, row numbers.
+        is_labeled: [n] bool, the same rows.
+        explain: whether the picks are to be explained.
+        unique: as in `SelectOptions`.
         work_bytes: memory for the work, in bytes.
         pool_bytes: size of the inputs that are read, in bytes as stored.
         held_bytes: size of those inputs whose files are held in memory under every budget.
@@ -101,6 +112,9 @@ class Task(NamedTuple):
     has_probabilities: bool
     available: np.ndarray
     labeled: np.ndarray
+    is_labeled: np.ndarray
+    explain: bool
+    unique: float | None
     work_bytes: int
     pool_bytes: int
     held_bytes: int
@@ -117,13 +131,12 @@ class Task(NamedTuple):
         return self._replace(features=features, outputs=outputs, representation=fixed)
 
 
-def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = False) -> Task:
+def make_task(options: SelectOptions, inputs: Inputs) -> Task:
     """Checks options and inputs, as far as is possible before the pool is read.
 
     Args:
         options: how to choose.
         inputs: the pool.
-        is_explained: whether the picks will be explained, which reads features and outputs too.
 
     Returns:
         The `Task`, for `run_task` and `forecast`.
@@ -144,38 +157,31 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
     _check_options(options)
     name, strategy, code = _strategy_of(options.strategy)
     outputs = inputs.logits if inputs.logits is not None else inputs.probabilities
-    matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
-    given = [m for m in matrices if m is not None]
     if inputs.logits is not None and inputs.probabilities is not None:
         raise InputError("both logits and probabilities are given; wanted one of the two")
     have = {"logits": outputs, "features": inputs.features, "representation": inputs.representation}
     _check_needs(name, strategy, have)
-    if not given:
-        raise InputError(
-            "no features, logits, probabilities or representation are given; wanted at least one of them"
-        )
-    n = given[0].shape[0]
-    for other in given[1:]:
-        if other.shape[0] != n:
-            raise InputError(
-                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
-            )
-    labeled = _row_numbers(inputs.labeled, n)
-    available = np.ones(n, bool)
-    available[labeled] = False
+    n = num_rows(inputs)
+    labeled = np.zeros(0, np.int64) if inputs.labeled is None else row_numbers(inputs.labeled, n)
+    is_labeled = np.zeros(n, bool)
+    is_labeled[labeled] = True
+    available = ~is_labeled
     if options.k > available.sum():
         raise InputError(f"k = {options.k}, but {available.sum()} of {n} rows are left to choose from")
-    needs = {*strategy.needs, "logits", "features"} if is_explained else strategy.needs
+    compares = options.explain or options.unique is not None
+    needs = have if compares else strategy.needs
     features, outputs, representation = (
         have[need] if need in needs else None for need in ("features", "logits", "representation")
     )
     needed = [m for m in (features, outputs, representation) if m is not None]
-    work = work_bytes(strategy, options.k, n, needed, len(labeled), is_explained)
+    if options.unique is not None:
+        _check_unique(options.unique, needed, features if features is not None else representation)
+    work = work_bytes(strategy, options.k, n, needed, len(labeled), compares)
     budget = math.inf if options.memory_budget is None else options.memory_budget
     if strategy.plan is None and needed and work + pool_bytes(needed) > budget:
         raise InputError(
             f"strategy {name} needs the whole pool in memory, "
-            f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_megabytes(budget)}"
+            f"{_megabytes(work + pool_bytes(needed))}; the memory budget is {_size(budget)}"
         )
     held = held_bytes(needed)
     if work + held > budget:
@@ -184,7 +190,7 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
             f"; {whole}, so it is held in memory; a .npy file in C order is read in pieces" if whole else ""
         )
         raise InputError(
-            f"the memory budget of {_megabytes(budget)} is too small; wanted {_megabytes(work + held)} at least"
+            f"the memory budget of {_size(budget)} is too small; wanted {_megabytes(work + held)} at least"
             f"{reason}"
         )
     return Task(
@@ -199,11 +205,47 @@ def make_task(options: SelectOptions, inputs: Inputs, *, is_explained: bool = Fa
         inputs.logits is None,
         available,
         labeled,
+        is_labeled,
+        options.explain,
+        options.unique,
         work,
         pool_bytes(needed),
         held,
         is_streamed=work + pool_bytes(needed) > budget and any(m.is_in_place for m in needed),
     )
+
+
+def num_rows(inputs: Inputs) -> int:
+    """The rows of a pool.
+
+    Args:
+        inputs: the pool.
+
+    Returns:
+        n.
+
+    Raises:
+        InputError: if no matrix is given, or the matrices have different numbers of rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.selection import Inputs, matrix_of, num_rows
+        >>> num_rows(Inputs(logits=matrix_of(np.zeros((5, 3), np.float32), "logits")))
+        5
+    """
+    matrices = (inputs.features, inputs.logits, inputs.probabilities, inputs.representation)
+    given = [m for m in matrices if m is not None]
+    if not given:
+        raise InputError(
+            "no features, logits, probabilities or representation are given; wanted at least one of them"
+        )
+    n = given[0].shape[0]
+    for other in given[1:]:
+        if other.shape[0] != n:
+            raise InputError(
+                f"{given[0].name} has {n} rows and {other.name} has {other.shape[0]}; wanted the same number"
+            )
+    return n
 
 
 def _strategy_of(given: str | Strategy) -> tuple[str, Strategy, CodeFile | None]:
@@ -240,7 +282,9 @@ def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None])
             if need == "features" and given["representation"] is not None:
                 instead = "; many read the representation instead with embedding=representation"
             raise InputError(f"strategy {name} wants {wanted[need]}{instead}")
-    if given["representation"] is not None and "representation" not in strategy.needs:
+    others = [matrix for need, matrix in given.items() if need != "representation" and matrix is not None]
+    counts_rows = not others and not strategy.needs  # as random's may
+    if given["representation"] is not None and "representation" not in strategy.needs and not counts_rows:
         raise InputError(
             f"strategy {name} does not read a representation; wanted none, or a strategy that does, such as "
             "maxherding(embedding=representation)"
@@ -258,30 +302,23 @@ def _check_options(options: SelectOptions) -> None:
         raise InputError(f"memory_budget is {budget!r}; wanted a number of bytes")
 
 
-def _row_numbers(labeled: np.ndarray | None, n: int) -> np.ndarray:
-    """Row numbers [m] int64, in ascending order, from row numbers or a mask [n] bool."""
-    if labeled is None:
-        return np.zeros(0, np.int64)
-    if labeled.dtype == bool:
-        if labeled.shape != (n,):
-            raise InputError(f"labeled is a mask of shape {labeled.shape}; wanted ({n},)")
-        return np.flatnonzero(labeled)
-    if labeled.shape == (0,):  # of any type: an empty list has none
-        return np.zeros(0, np.int64)
-    if labeled.ndim != 1 or labeled.dtype.kind not in "iu":
-        raise InputError(
-            f"labeled is {labeled.dtype} of shape {labeled.shape}; wanted row numbers, or a mask [n] bool"
-        )
-    if labeled.size == n > 2 and labeled.max() <= 1:
-        raise InputError("labeled holds only 0 and 1, one for each row; wanted row numbers, or a mask as bool")
-    outside = (labeled < 0) | (labeled >= n)
-    if outside.any():
-        raise InputError(f"labeled holds row {labeled[outside.argmax()]}; wanted 0 to {n - 1}")
-    numbers, counts = np.unique(labeled.astype(np.int64), return_counts=True)
-    if (counts > 1).any():
-        raise InputError(f"labeled holds row {numbers[counts.argmax()]} {counts.max()} times; wanted it once")
-    return numbers
+def _check_unique(unique: float, needed: list[Matrix], space: Matrix | None) -> None:
+    """Raises InputError if ``unique`` is out of range, or there is nothing to compare rows by."""
+    if not (is_number(unique) and 0 < unique <= 1):
+        raise InputError(f"unique is {unique!r}; wanted 1 to leave out copies, or a cosine between 0 and 1")
+    if not needed:
+        raise InputError("unique compares rows, and there is nothing to read; wanted features or logits")
+    if unique < 1 and space is None:
+        raise InputError(f"unique = {unique:g} compares features; wanted features or a representation, or 1")
 
 
 def _megabytes(num_bytes: float) -> str:
     return f"{math.ceil(num_bytes / MEGABYTE):,} MB"
+
+
+def _size(num_bytes: float) -> str:
+    """A size as a user may have written it."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if num_bytes >= unit:
+            return f"{num_bytes / unit:.4g} {name}"
+    return f"{num_bytes} bytes"

@@ -72,8 +72,11 @@ def bait(
         if num_rows < k:
             raise ValueError(f"num_candidates is {num_candidates}; wanted k = {k} or more")
         _check_size(fisher, pool.logits.shape[1], pool.features.shape[1], num_rows)
-        rows = Rows(form.left(pool.logits), pool.features.astype(jnp.float32))
-        base, target = _problem(form, rows, pool, k, weighting, regularization)
+        features, exponent = pool.features.astype(jnp.float32), jnp.int32(0)
+        if fisher == "full":  # its products of four features would overflow
+            features, exponent = _at_unit_scale(features, pool.labeled | pool.available)
+        rows = Rows(form.left(pool.logits), features)
+        base, target = _problem(form, rows, pool, k, weighting, regularization, exponent)
         num_forward = math.ceil(min(num_rows, prune * k))
         if num_rows == n:
             return forward_backward(
@@ -123,6 +126,14 @@ def _check_size(fisher: str, c: int, d: int, n: int) -> None:
             )
 
 
+def _at_unit_scale(features: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The features over 2^e, with entries up to 1, and e. With λ over 4^e, the picks are the same."""
+    largest = jnp.max(jnp.where(counted, jnp.max(jnp.abs(features), axis=1), 0.0))
+    exponent = jnp.where(largest > 0, jnp.frexp(largest)[1], 0)
+    half = exponent // 2  # 2^e itself may be beyond float32
+    return jnp.ldexp(jnp.ldexp(features, -half), half - exponent), exponent
+
+
 def _problem(
     form: Form,
     rows: Rows,
@@ -130,11 +141,16 @@ def _problem(
     k: int,
     weighting: str,
     regularization: float | str,
+    exponent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """M₀ / ω and F, both [b, e, e]: with the information of a new row weighted by 1, the picks are the same."""
+    """M₀ / ω and F, both [b, e, e]: with the information of a new row weighted by 1, the picks are the same.
+
+    A number λ is for rows that are 2^``exponent`` times as long.
+    """
     counted = pool.labeled | pool.available
     target = total_information(form, rows, counted / jnp.maximum(jnp.sum(counted), 1))
     strength = jnp.float32(0 if isinstance(regularization, str) else min(regularization, 1e30))
+    strength = jnp.ldexp(jnp.ldexp(strength, -exponent), -exponent)
     if regularization == "relative":
         mean = jnp.mean(jnp.diagonal(target, axis1=1, axis2=2))
         strength = jnp.where(mean > 0, mean, 1.0)  # without any information, all rows are alike
@@ -151,5 +167,5 @@ def _problem(
     labeled, whole = (jnp.max(jnp.trace(a, axis1=1, axis2=2)) for a in (known, target))
     most = jnp.maximum(labeled, whole)
     strength = jnp.maximum(strength * unit, 2 * EPSILON * labeled)
-    strength = jnp.where(most > 0, jnp.minimum(strength, 2.0**40 * most), strength)
+    strength = jnp.where(most > 0, jnp.clip(strength, 2.0**-40 * most, 2.0**40 * most), strength)
     return known + strength * jnp.eye(known.shape[1], dtype=jnp.float32)[None], target

@@ -207,20 +207,19 @@ def _sharding_of(pool: Pool) -> NamedSharding | None:
 
 def _chosen(plan: Plan, key: jax.Array, pool: Pool, k: int, sharding: NamedSharding | None) -> jax.Array:
     """The picks of a plan. Of a pool on several devices, each scores or embeds its own rows."""
-    parts: dict[str, Any] = {name: getattr(pool, name) for name in _BY_ROW}
-    no_parts: dict[str, Any] = dict.fromkeys(_BY_ROW)
-    whole = pool._replace(**no_parts)
+    no_parts: dict[str, Any] = dict.fromkeys((*_BY_ROW, "samples"))
+    whole, parts = pool._replace(**no_parts), _by_row(pool)
 
     if isinstance(plan, Ranked):
 
         def choose(shards: Shards, whole: Pool, parts: dict[str, Any]) -> jax.Array:
-            part = whole._replace(**parts)
+            part = _joined(whole, parts)
             return highest(scores_of(plan, part), part.available, k, shards)
 
         return on_each_device(sharding, choose, whole, parts)
 
     def embed(shards: Shards, whole: Pool, parts: dict[str, Any]) -> Rows:
-        return plan.embed(whole._replace(**parts))
+        return plan.embed(_joined(whole, parts))
 
     sample, options = plan.sampler.sample, {} if sharding is None else {"sharding": sharding}
     if sharding is not None and "sharding" not in inspect.signature(sample).parameters:
@@ -230,6 +229,18 @@ def _chosen(plan: Plan, key: jax.Array, pool: Pool, k: int, sharding: NamedShard
     rows = on_each_device(sharding, embed, whole, parts, is_sharded=True)
     centers = pool.labeled if plan.centers == "labeled" else None
     return sample(key, rows, k, available=pool.available, centers=centers, **options)
+
+
+def _by_row(pool: Pool) -> dict[str, Any]:
+    """What a pool says of its rows, each array with the rows along its first axis."""
+    samples = None if pool.samples is None else jnp.swapaxes(pool.samples, 0, 1)
+    return {**{name: getattr(pool, name) for name in _BY_ROW}, "samples": samples}
+
+
+def _joined(whole: Pool, parts: dict[str, Any]) -> Pool:
+    """The part of a pool that `_by_row` says, with what is the pool's own."""
+    samples = parts["samples"]
+    return whole._replace(**{**parts, "samples": None if samples is None else jnp.swapaxes(samples, 0, 1)})
 
 
 _jitted_chosen = jax.jit(_chosen, static_argnums=(0, 3, 4))

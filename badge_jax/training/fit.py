@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from badge_jax import paper
 from badge_jax.models import Model, Variables
+from badge_jax.shards import on_auto_axes, shards_of
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,21 @@ def make_optimizer(learning_rate: float, *, clip: float = paper.CLIP) -> optax.G
 
 
 def make_fit(
-    model: Model, optimizer: optax.GradientTransformation, options: FitOptions = FitOptions()
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    options: FitOptions = FitOptions(),
+    *,
+    minibatch_sharding: NamedSharding | None = None,
 ) -> Callable[..., Fit]:
     """Makes the function that trains ``model`` from fresh weights on the labeled rows of a pool.
 
     Every epoch visits each labeled row once, in a new random order. Masked rows fill up the last minibatch. The
     labeled set is a buffer of fixed capacity and a count, so it can grow without a new compilation.
+
+    The pool may lie on several devices: a step gathers the rows of its minibatch alone. With
+    ``minibatch_sharding`` each device computes a part of every minibatch. The weights are on all devices, and
+    gradients and batch statistics are those of the whole minibatch, so the result is that of one device but
+    for rounding.
 
     Two things differ from the authors' code. Everything is re-initialised each round; they carry their
     BatchNorm statistics over. A fit that stays poor ends at ``max_epochs`` with ``converged`` False; theirs
@@ -99,6 +110,9 @@ def make_fit(
         model: the network.
         optimizer: an Optax gradient transformation, for instance `make_optimizer`'s.
         options: when to stop, and the size of a minibatch.
+        minibatch_sharding: devices that share the work on a minibatch, as the sharding of its rows: such as
+            ``NamedSharding(mesh, PartitionSpec("batch"))``. Masked rows fill up a minibatch that does not
+            divide evenly. None: they do not share it.
 
     Returns:
         ``fit(key, inputs, labels, indices, count) -> Fit``, a pure function. Jit it once for all rounds. Its
@@ -109,6 +123,9 @@ def make_fit(
         - labels: [n] int32. Labels of rows outside the labeled set are never used.
         - indices: [capacity] int32, rows of the pool. The first ``count`` are the labeled set.
         - count: scalar int32, 1 ≤ count ≤ capacity.
+
+    Raises:
+        ValueError: if ``minibatch_sharding`` does not spread rows.
 
     References:
         Ash et al., ICLR 2020, section 4, and the authors' code.
@@ -124,9 +141,14 @@ def make_fit(
         True
     """
     train_step = make_train_step(model, optimizer)
-    size = options.minibatch_size
+    size, share = options.minibatch_size, _Share.of(minibatch_sharding)
 
     def fit(key: jax.Array, inputs: jax.Array, labels: jax.Array, indices: jax.Array, count: jax.Array) -> Fit:
+        return on_auto_axes(train, key, inputs, labels, indices, count)
+
+    def train(
+        key: jax.Array, inputs: jax.Array, labels: jax.Array, indices: jax.Array, count: jax.Array
+    ) -> Fit:
         init_key, order_key = jax.random.split(key)
         variables = model.init(init_key, inputs[:1])
 
@@ -139,10 +161,11 @@ def make_fit(
                 variables, optimizer_state, num_correct = carry
                 rows = jax.lax.dynamic_slice(order, (step * size,), (size,))
                 mask = step * size + jnp.arange(size) < count
+                rows, mask = (jnp.pad(part, (0, -size % share.num_devices)) for part in (rows, mask))
                 variables, optimizer_state, metrics = train_step(
-                    variables, optimizer_state, inputs[rows], labels[rows], mask
+                    variables, optimizer_state, *share.spread((inputs[rows], labels[rows], mask))
                 )
-                return variables, optimizer_state, num_correct + metrics.num_correct
+                return share.repeat(variables), optimizer_state, num_correct + metrics.num_correct
 
             num_steps = (count + size - 1) // size
             start = (variables, optimizer_state, jnp.int32(0))
@@ -236,3 +259,38 @@ def _shuffle(key: jax.Array, indices: jax.Array, count: jax.Array) -> jax.Array:
     is_labeled = jnp.arange(len(indices)) < count
     bits = jax.random.bits(key, (len(indices),)) >> 1
     return jax.lax.sort((jnp.where(is_labeled, bits, jnp.uint32(2**32 - 1)), indices), num_keys=1)[1]
+
+
+class _Share(NamedTuple):
+    """How devices share the work on a minibatch.
+
+    Attributes:
+        num_devices: how many they are.
+        rows: where the rows of a minibatch lie; None: JAX decides.
+        weights: where the weights lie.
+    """
+
+    num_devices: int
+    rows: NamedSharding | None
+    weights: NamedSharding | None
+
+    @classmethod
+    def of(cls, sharding: NamedSharding | None) -> "_Share":
+        if sharding is None:
+            return cls(1, None, None)
+        if not isinstance(sharding, NamedSharding) or len(sharding.spec) != 1 or sharding.spec[0] is None:
+            raise ValueError(
+                f"minibatch_sharding is {sharding}; wanted NamedSharding(mesh, PartitionSpec(axis)), "
+                "with the axis that the rows are spread over"
+            )
+        mesh = sharding.mesh.update(axis_types=(AxisType.Auto,) * len(sharding.mesh.axis_names))
+        rows, weights = NamedSharding(mesh, sharding.spec), NamedSharding(mesh, PartitionSpec())
+        return cls(shards_of(sharding).count, rows, weights)
+
+    def spread(self, minibatch: Any) -> Any:
+        """A pytree of [b, ...], so that each device has a part of the rows."""
+        return minibatch if self.rows is None else jax.lax.with_sharding_constraint(minibatch, self.rows)
+
+    def repeat(self, variables: Any) -> Any:
+        """A pytree, so that each device has all of it."""
+        return variables if self.weights is None else jax.lax.with_sharding_constraint(variables, self.weights)

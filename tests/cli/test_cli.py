@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+import badge_jax
 from badge_jax.cli import main
+from badge_jax.cli.progress import Progress
 
 RUN = [
     "run",
@@ -40,9 +42,19 @@ def one_line(text):
 
 
 def test_run_and_report(tmp_path, capsys):
-    assert main([*RUN, "--out", str(tmp_path / "run")]) == 0
-    assert len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines()) == 2
-    assert capsys.readouterr() == ("", ""), "quiet when not on a terminal"
+    run = tmp_path / "run"
+    for rounds, state in (
+        (0, "1 rounds written; 100 labels, accuracy"),
+        (1, "1 rounds written; 120 labels, accuracy"),
+        (1, "complete already; 120 labels, accuracy"),
+        (0, "complete already; it holds 1 rounds, 0 were asked for; 100 labels, accuracy"),
+    ):
+        assert main([*RUN[:8], str(rounds), *RUN[9:], "--out", str(run)]) == 0
+        printed, error = capsys.readouterr()
+        assert printed.startswith(f"{run}: {state}")
+        assert printed.count("\n") == 1
+        assert error == "", "no progress within a minute when not on a terminal"
+    assert len((run / "rounds.jsonl").read_text().splitlines()) == 2
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
     printed = capsys.readouterr().out
     assert "kropt, mlp, batches of 20" in printed
@@ -73,6 +85,21 @@ def test_options_reach_the_configuration(tmp_path):
         "codes",
     )
     assert config["diagnostics"] is True
+
+
+def test_progress_is_a_line_a_minute_where_there_is_no_terminal(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("badge_jax.cli.progress.time.monotonic", lambda: now)
+    with Progress("loading") as progress:
+        for now in (101.0, 159.0, 161.0, 162.0, 222.0):
+            progress.show("rounds", int(now), 1000, "12 labels")
+    lines = ["rounds 161 of 1,000, 1 min, 12 labels", "rounds 222 of 1,000, 2 min, 12 labels"]
+    assert capsys.readouterr() == ("", "".join(f"badge-jax: {line}\n" for line in lines))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"badge_jax {badge_jax.__version__}\n"
 
 
 def test_datasets(capsys):
@@ -150,6 +177,15 @@ def test_no_device_is_one_line(tmp_path):
     assert done.returncode == 1
     assert "JAX finds no device" in one_line(done.stderr)
     assert not (tmp_path / "run").exists()
+
+
+def test_no_device_is_one_line_of_a_sweep_too(tmp_path):
+    """Where the workers' devices are counted; nothing is written."""
+    words = ["sweep", *RUN[1:], "--workers", 2, "--out", tmp_path / "runs"]
+    done = command(*[word for word in words if word != "--seed"], JAX_PLATFORMS="nonsense")
+    assert done.returncode == 1
+    assert "JAX finds no device" in one_line(done.stderr)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_device_is_one_line_of_select_too(tmp_path):

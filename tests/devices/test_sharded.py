@@ -1,13 +1,12 @@
 """Pools spread over 1, 2, 4 and 8 devices. ``tests/test_devices.py`` runs this with eight made-up ones."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from meshes import collectives_of, mesh_of
 from oracles import chi_square_p, kmeans_plusplus_law
 
 from badge_jax import (
@@ -28,10 +27,6 @@ from badge_jax.strategies import Ranked, Spread, on_devices, planned
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices: tests/test_devices.py")
 
 N, C, D, K = 5003, 3, 8, 200  # not a multiple of anything
-
-
-def mesh_of(count, axis_type=AxisType.Auto):
-    return jax.make_mesh((count,), ("pool",), axis_types=(axis_type,), devices=jax.devices()[:count])
 
 
 def rows_of(kind):
@@ -106,15 +101,6 @@ def test_a_program_gathers_no_pool(name):
     assert max(collectives_of(gathering)) >= len(there) / 8, "the pattern finds collectives"
 
 
-def collectives_of(compiled):
-    """Entries of what each collective of a program returns, on one device."""
-    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-    lines = re.findall(rf"= (.*?) (?:{kinds})(?:-start)?\(", compiled.as_text())
-    assert lines
-    shapes = [shape for line in lines for shape in re.findall(r"\w+\[([\d,]*)\]", line)]
-    return [int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes]
-
-
 @pytest.mark.parametrize("first", ["uniform", "norm"])
 def test_law_on_four_devices(first):
     """χ² against enumeration: six rows among blanks, so that each device has some; two are not available."""
@@ -157,6 +143,29 @@ def test_strategies(name):
 
     alone = ask(*map(jnp.asarray, (logits, features, labeled)), jnp.ones(N, bool))
     parts, is_row = shard_pool((logits, features, labeled), mesh_of(4))
+    assert ask(*parts, is_row) == alone
+
+
+def least_agreed(pool):
+    """A score of several passes; it sees as many rows of them as of the labels."""
+    assert pool.samples.shape == (4, *pool.logits.shape)
+    return jnp.sum(jnp.var(pool.samples, axis=0), axis=1)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_samples_are_spread_along_their_rows(axis_type):
+    rng = np.random.default_rng(9)
+    logits = rng.normal(size=(N, C)).astype(np.float32)
+    samples = rng.normal(size=(N, 4, C)).astype(np.float32)
+    strategy = planned("unsure", Ranked(least_agreed), needs=("logits", "samples"))
+
+    def ask(logits, samples, is_row):
+        pool = Pool(logits, None, None, ~is_row, is_row, samples=jnp.swapaxes(samples, 0, 1))
+        return strategy.query(jax.random.key(0), (), pool, K)[0].tolist()
+
+    alone = ask(jnp.asarray(logits), jnp.asarray(samples), jnp.ones(N, bool))
+    assert alone == np.argsort(-samples.var(1).sum(1), kind="stable")[:K].tolist()
+    parts, is_row = shard_pool((logits, samples), mesh_of(4, axis_type))
     assert ask(*parts, is_row) == alone
 
 

@@ -13,8 +13,22 @@ import warnings
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
+from sweeping import (
+    GRID,
+    NUM_LINES,
+    PROCESSORS,
+    ROOT,
+    SMALL,
+    children_of,
+    finished,
+    is_alive,
+    num_lines,
+    start,
+    sweep_arguments,
+    wait_for,
+    what_is_left,
+)
 from toy import make_toy, toy
 
 import badge_jax
@@ -25,16 +39,6 @@ from badge_jax.runs import _sweep, folder_of, make_runs, read_config, read_round
 from badge_jax.runs.directory import write_config
 from badge_jax.runs.options import resolve, to_config
 
-ROOT = Path(badge_jax.__file__).resolve().parents[1]
-PROCESSORS = sorted(os.sched_getaffinity(0))
-TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")
-GRID = {
-    "dataset": "kropt",
-    "model": "linear",
-    "batch_size": 100,
-    "strategy": ["badge", "albl", "random"],
-    "rounds": 2,
-}
 TOY = {
     **GRID,
     "dataset": "toy",
@@ -70,19 +74,6 @@ def toys(**changes):
     return make_runs([{**TOY, **changes}])
 
 
-def flags_of(grid):
-    """A grid as options of `badge-jax sweep`."""
-    flags = []
-    for name, value in grid.items():
-        values = value if isinstance(value, list) else [value]
-        flags += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return flags
-
-
-def sweep_arguments(out, *more, **changes):
-    return ["sweep", "--out", str(out), *flags_of({**GRID, **changes}), *map(str, more)]
-
-
 def write_lines(directory, number, seconds=0.0):
     """Finished rounds, as far as a sweep reads them."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -95,25 +86,6 @@ def finish(options, directory):
     """In place of `run`."""
     write_lines(directory, options.rounds + 1)
     return read_rounds(directory)
-
-
-def what_is_left(folder):
-    """Every file of a sweep, without timings and the machine."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name == "config.json":
-            options = json.loads(path.read_text())
-            found[name] = {k: v for k, v in options.items() if k not in ("environment", "check")}
-        elif path.name == "rounds.jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
-        elif path.name == "state.npz":
-            with np.load(path) as arrays:
-                found[name] = {k: arrays[k].tolist() for k in arrays if k not in TIMINGS}
-        elif path.is_file():
-            found[name] = path.read_bytes()
-    return found
 
 
 def alone(folder):
@@ -564,67 +536,6 @@ def test_flags_take_the_place_of_the_file(tmp_path, monkeypatch):
 # real processes
 
 
-SMALL = {"strategy": ["badge", "random"], "seeds": "0-1", "rounds": 6, "max_epochs": 2, "learning_rate": 0.01}
-
-
-NUM_LINES = 4 * 7  # of all runs
-
-
-@contextlib.contextmanager
-def pinned(processors):
-    """Children started meanwhile have these processors: results depend on the number of threads."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, processors)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def start(args, processors=PROCESSORS[:1], folder=ROOT):
-    command = [sys.executable, "-m", "badge_jax", *map(str, args)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with pinned(processors):
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
-        )
-
-
-def finished(process):
-    """The output of a process that has to succeed."""
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
-    return output
-
-
-def num_lines(folder):
-    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("rounds.jsonl"))
-
-
-def wait_for(condition, what, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def children_of(pid):
-    """Running descendants, whatever they are."""
-    found = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):  # of each thread
-            for child in map(int, path.read_text().split()):
-                found += [child, *children_of(child)]
-    return found
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def workers_of(parent):
     """The processes of a sweep that hold claims or may come to."""
     return [
@@ -729,6 +640,46 @@ def make(step=7):
         return jnp.argsort(jnp.where(pool.available, score, 10_000))[:k].astype(jnp.int32), state + 1
     return Strategy(lambda n, rounds: jnp.int32(0), query, needs=())
 """
+
+
+ON_TWO_GPUS = """
+import os
+import time
+from pathlib import Path
+import numpy as np
+from jax._src import xla_bridge
+from badge_jax.runs import _sweep, make_runs
+
+SEEN_AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+def data():
+    if SEEN_AT_IMPORT is not None:  # in a worker, which waits until the other works too
+        Path(f"saw-{SEEN_AT_IMPORT}").touch()
+        while len([*Path().glob("saw-*")]) < 2:
+            time.sleep(0.1)
+    return np.eye(40, dtype=np.float32), np.arange(40) % 2
+
+if __name__ == "__main__":
+    _sweep.count_devices = lambda: ("gpu", 2)
+    grid = {"dataset": "mine:data", "model": "linear", "strategy": ["random", "margin"], "batch_size": 5}
+    runs = make_runs([{**grid, "initial": 10, "rounds": 1, "max_epochs": 1}])
+    assert _sweep.sweep(runs, "runs", workers=2, say=print) == []
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert not xla_bridge.backends_are_initialized(), "the devices are the workers'"
+"""
+
+
+def test_each_worker_sees_its_own_device(tmp_path):
+    """From its first import on: a module of the user's may take hold of what it sees. Two GPUs are made up."""
+    (tmp_path / "mine.py").write_text(ON_TWO_GPUS)
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "mine.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in tmp_path.glob("saw-*")) == ["saw-0", "saw-1"]
 
 
 def test_what_the_current_folder_holds_runs_in_worker_processes(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import os
 import re
 from pathlib import Path
@@ -93,9 +94,11 @@ class Maker:
             files["probabilities"] = self.matrix("probabilities", softmax(logits))
         if self.happens(0.03):
             files["logits"] = self.matrix("logits", logits)
-        for name, make in (("labeled", self.labeled), ("ids", self.ids)):
-            if self.happens(0.5):
-                files[name] = make()
+        ids = self.any_of([self.some_ids(), None])
+        if ids is not None:
+            files["ids"] = self.ids(ids)
+        if self.happens(0.5):
+            files["labeled"] = self.labeled(ids)
         for name in list(files):
             if self.happens(0.04):
                 del files[name]
@@ -106,7 +109,9 @@ class Maker:
             out = self.any_of([*self.odd_paths, *files.values()])
         words = [f"--{name}={path}" for name, path in files.items()]
         words += [f"--k={self.any_of(ODD_NUMBERS) if self.happens(0.1) else K}", f"--out={out}"]
-        words += [flag for flag, p in (("--explain", 0.3), ("--dry-run", 0.05)) if self.happens(p)]
+        words += [
+            flag for flag, p in (("--force", 0.98), ("--explain", 0.3), ("--dry-run", 0.05)) if self.happens(p)
+        ]
         strategy = self.any_of(STRATEGIES)
         if self.happens(0.3):
             # a pool is read in pieces where the budget is a little above the work
@@ -163,20 +168,24 @@ class Maker:
             return np.asarray(self.any_of(other))
         return values.astype(self.any_of([int, bool, complex, "U3", "S3", "M8[s]"]))
 
-    def labeled(self) -> Path:
-        """A file with row numbers or a mask, now and then wrong or damaged."""
+    def labeled(self, ids: list[str] | None) -> Path:
+        """A file with row numbers, ids or a mask, now and then wrong or damaged."""
         rows = self.rng.choice(N, int(self.rng.integers(12)), replace=False)
         if self.happens(0.1):
             rows = np.append(rows, self.any_of([-1, N, 0, 7, 2**40]))
+        by_row = ids is None or self.happens(0.1)
+        names = [str(row) if by_row or not 0 <= row < len(ids) else ids[row] for row in rows]
         kind = self.any_of(["text", "csv", "npy", "mask", "odd npy"])
         path = self.folder / f"labeled.{'npy' if kind in ('npy', 'mask', 'odd npy') else 'csv'}"
         if kind == "text":
-            path.write_text("".join(f"{row}\n" for row in rows))
+            path.write_text("".join(f"{name}\n" for name in names), "utf-8")
         elif kind == "csv":
-            lines = [f'{rank},{row},"photo {row}, left"\n' for rank, row in enumerate(rows)]
-            path.write_text("rank,index,id\n" + "".join(lines))
+            with path.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, delimiter=self.any_of([",", ",", ";", "\t"]), lineterminator="\n")
+                writer.writerow(["rank", "index", "id"])
+                writer.writerows([rank, row, names[rank]] for rank, row in enumerate(rows))
         elif kind == "npy":
-            np.save(path, rows)
+            np.save(path, rows if by_row else np.array(names))
         elif kind == "mask":
             np.save(path, np.isin(np.arange(N), rows))
         else:
@@ -185,15 +194,24 @@ class Maker:
             )
         return self.damaged(path)
 
-    def ids(self) -> Path:
-        """A file with ids, now and then too few, odd, or damaged."""
-        signs = ["photo", "=1+2", "-3", "@x", "+", "ä", "a,b", '"', "", " ", "\t", "\u2028", "😀", "\0"]
+    def some_ids(self) -> list[str]:
+        """Ids, now and then too few or one twice."""
+        signs = ["photo", "=1+2", "-3", "@x", "+", "ä", "a,b", "a;b", '"', "", " ", "\t", "\u2028", "😀", "\0"]
         ids = [f"{self.any_of(signs)}{i}" for i in range(N - self.happens(0.05))]
-        if self.happens(0.5):
-            path = self.folder / "ids.txt"
+        if self.happens(0.03):
+            ids[-1] = self.any_of([ids[0], "", " "])
+        return ids
+
+    def ids(self, ids: list[str]) -> Path:
+        """A file with ids, now and then odd or damaged."""
+        kind = self.any_of(["text", "csv", "npy"])
+        path = self.folder / f"ids.{'npy' if kind == 'npy' else 'txt'}"
+        if kind == "text":
             path.write_text("".join(f"{text}\n" for text in ids), "utf-8")
+        elif kind == "csv":
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([["row", "ID"], *enumerate(ids)])
         else:
-            path = self.folder / "ids.npy"
             odd = [text + self.any_of(["\r", "\n", "\r\n", "\ud800"]) for text in ids]
             np.save(path, self.any_of([ids, ids, odd, list(range(len(ids))), [0.5] * N]))
         return self.damaged(path)
@@ -209,7 +227,7 @@ def bytes_for_work(strategy: str, is_explained: bool) -> int:
     """The memory for the work on a pool of float32."""
     pool = {name: np.zeros((N, width), np.float32) for name, width in (("features", D), ("logits", C))}
     inputs = Inputs(**{name: matrix_of(values, name) for name, values in pool.items()})
-    return make_task(SelectOptions(K, strategy), inputs, is_explained=is_explained).work_bytes
+    return make_task(SelectOptions(K, strategy, explain=is_explained), inputs).work_bytes
 
 
 def read_matrix(path: Path, name: str) -> np.ndarray:
@@ -220,22 +238,38 @@ def read_matrix(path: Path, name: str) -> np.ndarray:
     return found[name] if name in found.files else found[found.files[0]]
 
 
-def read_labeled(path: Path) -> set[int]:
-    """Row numbers as NumPy, csv and int read them."""
+def table_of(path: Path, column: str) -> list[dict[str, str]] | None:
+    """The rows of a CSV file whose header has this column, by lower-case names; None of another file."""
+    text = path.read_bytes().decode("utf-8-sig")
+    for delimiter in ",;\t":
+        header, *rows = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)] or [[]]
+        names = [name.strip().lower() for name in header]
+        if column in names:
+            return [dict(zip(names, row, strict=False)) for row in rows if "".join(row).strip()]
+    return None
+
+
+def read_labeled(path: Path, ids: list[str] | None) -> set[int]:
+    """The rows of the pool that a list names, as NumPy, csv and int read them."""
     if path.read_bytes()[:1] == b"\x93":
         found = np.load(path, allow_pickle=False)
-        return {*np.flatnonzero(found).tolist()} if found.dtype == bool else {*found.tolist()}
-    text = path.read_text("utf-8-sig")
-    if "index" in next(csv.reader([text.split("\n")[0]]), []):
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return {int(row["index"]) for row in csv.DictReader(file)}
-    return {int(word) for word in text.split()}
+        if found.dtype == bool:
+            return {*np.flatnonzero(found).tolist()}
+        words = [str(entry) for entry in found.tolist()]
+    elif (table := table_of(path, "index" if ids is None else "id")) is not None:
+        words = [row["index" if ids is None else "id"] for row in table]
+    else:
+        words = [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
+        words = [word for word in words if word.strip()]
+    return {int(word) for word in words} if ids is None else {ids.index(word) for word in words if word in ids}
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids as NumPy and Python read them."""
+    """Ids as NumPy, csv and Python read them."""
     if path.read_bytes()[:1] == b"\x93":
         return [str(entry) for entry in np.load(path, allow_pickle=False).tolist()]
+    if (table := table_of(path, "id")) is not None:
+        return [row["id"] for row in table]
     return [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
 
 
@@ -252,10 +286,10 @@ def check_answer(call: Call) -> None:
     picks = [int(row["index"]) for row in rows]
     assert [row["rank"] for row in rows] == [str(rank) for rank in range(k)]
     assert len({*picks}) == k
-    assert {*picks} <= {*range(n)} - (read_labeled(given["labeled"]) if "labeled" in given else set())
-    assert "--explain" in call.words or not {*rows[0]} & {"represents", "uncertainty"}
-    if "ids" in given:
-        ids = read_ids(given["ids"])
+    ids = read_ids(given["ids"]) if "ids" in given else None
+    assert {*picks} <= {*range(n)} - (read_labeled(given["labeled"], ids) if "labeled" in given else set())
+    assert "--explain" in call.words or not {*rows[0]} & {"uncertain_rank", "uncertainty"}
+    if ids is not None:
         assert [row["id"] for row in rows] == [ids[pick] for pick in picks]
 
 
@@ -277,7 +311,7 @@ def check_call(call: Call, capsys: pytest.CaptureFixture) -> int:
         assert error
     elif code == 0:
         assert lines == []
-        assert bool(printed) == ("--dry-run" in call.words)
+        assert printed.count("\n") == (4 if "--dry-run" in call.words else 1)
     else:
         assert code in (1, 2)
         assert re.fullmatch(r"badge-jax: .+", "\n".join(lines))

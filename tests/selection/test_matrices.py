@@ -1,5 +1,6 @@
 """Reading matrices by the row, and every file that is not one."""
 
+import csv
 import io
 import os
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from badge_jax.errors import InputError
 from badge_jax.selection.matrices import in_memory, matrix_of, open_matrix
-from badge_jax.selection.row_lists import read_ids, read_vector
+from badge_jax.selection.row_lists import read_ids, read_labeled, row_numbers
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -92,7 +93,7 @@ def test_objects_are_never_unpickled(tmp_path):
     for file in (path, tmp_path / "x.npz"):
         with pytest.raises(InputError, match="pickled"):
             open_matrix(file, "x")
-    for read in (read_vector, lambda *args: read_ids(*args, 1)):
+    for read in (lambda path, name: read_labeled([path], name, 1), lambda *args: read_ids(*args, 1)):
         with pytest.raises(InputError, match="pickled"):
             read(path, "x")
     with pytest.raises(InputError, match="Python objects"):
@@ -141,55 +142,137 @@ def test_a_file_cut_while_it_is_read(tmp_path):
         matrix.read(0, 4)
 
 
+def labeled(path, n=50, **options):
+    return read_labeled([path], "x", n, **options).tolist()
+
+
 def test_row_numbers(tmp_path):
-    (tmp_path / "rows.txt").write_text("3\n\n 1\n")
-    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [3, 1]
-    assert read_vector(saved(tmp_path, np.array([True, False])), "x").tolist() == [True, False]
-    (tmp_path / "rows.txt").write_text("\ufeff7\r\n8\r\n", "utf-8")
-    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [7, 8]
-    (tmp_path / "rows.txt").write_text('rank,index,id\n0,41,"a, b"\n1,7,c\n')
-    assert read_vector(tmp_path / "rows.txt", "x").tolist() == [41, 7], "a CSV of picks"
-    for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n", "--5\n", "²\n", "1_0\n"):
-        (tmp_path / "rows.txt").write_text(text)
+    path = tmp_path / "rows.txt"
+    path.write_text("3\n\n 1\n3\n")
+    assert labeled(path) == [1, 3], "a row may be named twice"
+    assert labeled(saved(tmp_path, np.array([True, False])), 2) == [0]
+    path.write_text("\ufeff7\r\n8\r\n", "utf-8")
+    assert labeled(path) == [7, 8]
+    path.write_text('rank,index,id\n0,41,"a, b"\n1,7,c\n')
+    assert labeled(path) == [7, 41], "a CSV of picks"
+    for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n", "--5\n", "²\n", "1_0\n", "7" * 131_073):
+        path.write_text(text)
         with pytest.raises(InputError, match=r"holds '.*'; wanted one row number a line"):
-            read_vector(tmp_path / "rows.txt", "x")
-    (tmp_path / "rows.txt").write_bytes(b"\xff\xfe\x00")
+            labeled(path)
+    for text in ("3\n50\n", "-1\n", "index\n50\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"x: .*rows\.txt holds row (50|-1); wanted 0 to 49"):
+            labeled(path)
+    path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="nor UTF-8 text"):
-        read_vector(tmp_path / "rows.txt", "x")
+        labeled(path)
     with pytest.raises(InputError, match="does not exist"):
-        read_vector(tmp_path / "none", "x")
+        labeled(tmp_path / "none")
+
+
+IDS = ["a", "b;1", "c,2", "d\t3", 'e"4', "f\n5", "7", "ä"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_by_id_in_csv_files(tmp_path, delimiter, encoding, end):
+    """As spreadsheets and labeling tools write them; the column may be anywhere and its name in capitals."""
+    path = tmp_path / "answers.csv"
+    for name in ("id", "ID", " Id"):
+        with path.open("w", encoding=encoding, newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter, lineterminator=end)
+            writer.writerows([["rank", name, "index"], *([0, id, 99] for id in IDS[1:]), ["", "", ""]])
+        assert labeled(path, 8, ids=IDS) == [*range(1, 8)], "ids decide, not positions"
+        assert read_ids(path, "x", 7) == IDS[1:]
+
+
+def test_rows_by_id_in_other_files(tmp_path):
+    path = tmp_path / "rows.txt"
+    path.write_text("ä\r\n\r\n7\r\nc,2\r\n", "utf-8", newline="")
+    assert labeled(path, 8, ids=IDS) == [2, 6, 7]
+    assert labeled(saved(tmp_path, np.array(["a", "7"])), 8, ids=IDS) == [0, 6]
+    assert labeled(saved(tmp_path, np.array([7])), 8, ids=IDS) == [6], "an integer is an id too"
+    assert labeled(saved(tmp_path, np.arange(8) == 3), 8, ids=IDS) == [3], "a mask goes by position"
+    with pytest.raises(InputError, match=r"is float64 of shape \(1,\); wanted ids, or a mask"):
+        labeled(saved(tmp_path, np.array([0.5])), 8, ids=IDS)
+
+
+def test_ids_that_are_not_in_the_pool(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("id\na\nx\ny\n")
+    with pytest.warns(UserWarning, match=r"rows\.csv holds 2 ids that are not in the pool, the first 'x'"):
+        assert labeled(path, 8, ids=IDS) == [0]
+    path.write_text("id\nx\ny\n")
+    with pytest.raises(InputError, match=r"holds 'x' and no id of the pool; wanted ids as --ids has them"):
+        labeled(path, 8, ids=IDS)
+    path.write_text("rank,index\n0,3\n")
+    with pytest.raises(InputError, match=r"has the column index and no column id; wanted one, or no --ids"):
+        labeled(path, 8, ids=IDS)
+    path.write_text("rank,id\n0,3\n")
+    with pytest.raises(InputError, match=r"has the column id and no column index; wanted one, or --ids"):
+        labeled(path, 8)
+
+
+def test_several_lists_add_up(tmp_path):
+    for name, text in (("a.txt", "1\n2\n"), ("b.csv", "rank,index\n0,2\n1,9\n"), ("c.txt", "1\n")):
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / "a.txt", tmp_path / "b.csv", tmp_path / "c.txt"]
+    assert read_labeled(paths, "x", 50).tolist() == [1, 2, 9]
+
+
+def test_skipped_rows(tmp_path):
+    """A row is skipped where its label is empty in every file that names it."""
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("index,label\n3,cat\n4,\n5, \n6,\n")
+    second.write_text("index;Label\n4;dog\n9;0\n")
+    for skipped, rows, what in (
+        ("exclude", [3, 4, 5, 6, 9], "they are left out; --skipped offer offers them"),
+        ("offer", [3, 4, 9], "they are offered again"),
+    ):
+        with pytest.warns(UserWarning, match=f"x: 2 rows have an empty label; {what}"):
+            assert read_labeled([first, second], "x", 10, skipped=skipped).tolist() == rows
+    first.write_text("rank,index\n0,5\n")
+    second.write_text("index,label\n5,\n")
+    assert read_labeled([first, second], "x", 10, skipped="offer").tolist() == [5], "what a list names is out"
+
+
+def test_row_numbers_in_arrays():
+    assert row_numbers(np.array([5, 3, 5], np.uint8), 9).tolist() == [3, 5]
+    with pytest.raises(InputError, match="mine holds row 9; wanted 0 to 8"):
+        row_numbers(np.array([9]), 9, "mine")
 
 
 def test_a_file_that_the_disk_had_no_room_for(tmp_path):
     """Nothing is left of an array: that is no empty list of rows."""
     (tmp_path / "rows.npy").write_bytes(b"")
     with pytest.raises(InputError, match=r"rows\.npy is not a \.npy file"):
-        read_vector(tmp_path / "rows.npy", "x")
+        labeled(tmp_path / "rows.npy")
     with pytest.raises(InputError, match=r"rows\.npy is not a \.npy file"):
         read_ids(tmp_path / "rows.npy", "x", 0)
     with pytest.warns(UserWarning, match=r"x\.npy names no row, so none counts as labeled"):
-        assert read_vector(saved(tmp_path, np.zeros(0, np.int64)), "x").tolist() == []
+        assert labeled(saved(tmp_path, np.zeros(0, np.int64))) == []
     for text in ("", "rank,index\n", "\n\n"):
         (tmp_path / "rows.txt").write_text(text)
         with pytest.warns(UserWarning, match=r"rows\.txt names no row, so none counts as labeled"):
-            assert read_vector(tmp_path / "rows.txt", "x").tolist() == []
+            assert labeled(tmp_path / "rows.txt") == []
 
 
 def test_csv_files_that_are_damaged(tmp_path):
     path = tmp_path / "picks.csv"
     for text, message in (
         ('rank,index,id\n0,41,"a, b\n1,7,c\n', r"damaged at line 3 \(unexpected end of data\)"),
-        ('"index\n41\n', r"damaged at line 2 \(unexpected end of data\)"),
+        ('"index\n41\n', "holds '\"index'; wanted one row number a line"),
         (f"index,id\n41,{'a' * 131_073}\n", r"damaged at line 2 \(field larger than field limit"),
-        ("7" * 131_073, r"damaged at line 1 \(field larger than field limit"),
         ('index,id\n41,"a"b\n', "damaged at line 2"),
         ("rank,index\n0,41\n1\n", "holds ''; wanted one row number a line"),
+        ("index,index\n0,41\n", "has 2 columns index; wanted one"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
-            read_vector(path, "x")
+            labeled(path)
     path.write_text('index,id\r\n41,"a\r\nb"\r\n7,c\r\n', newline="")
-    assert read_vector(path, "x").tolist() == [41, 7], "an id may hold a line end"
+    assert labeled(path) == [7, 41], "an id may hold a line end"
 
 
 def test_ids_that_cannot_be_written(tmp_path):
@@ -201,16 +284,24 @@ def test_ids_that_cannot_be_written(tmp_path):
 
 
 def test_ids(tmp_path):
-    (tmp_path / "ids.txt").write_text("a\n\n b\u2028c\n")
-    assert read_ids(tmp_path / "ids.txt", "x", 3) == ["a", "", " b\u2028c"], "a blank line is a row's id"
-    (tmp_path / "ids.txt").write_text("a,1\nb\n")
-    assert read_ids(tmp_path / "ids.txt", "x", 2) == ["a,1", "b"]
+    path = tmp_path / "ids.txt"
+    path.write_text("a\n\u2028\u2028c\n b\u2028c\n", "utf-8")
+    assert read_ids(path, "x", 3) == ["a", "\u2028\u2028c", " b\u2028c"], "as they are"
+    path.write_text('a,1\n"b\n')
+    assert read_ids(path, "x", 2) == ["a,1", '"b']
+    path.write_text("name;id\nA;7\nB;8\n")
+    assert read_ids(path, "x", 2) == ["7", "8"]
     assert read_ids(saved(tmp_path, np.array(["ä", "b"])), "x", 2) == ["ä", "b"]
     assert read_ids(saved(tmp_path, np.array([7, 8])), "x", 2) == ["7", "8"]
     with pytest.raises(InputError, match="2 ids for 3 rows"):
-        read_ids(tmp_path / "ids.txt", "x", 3)
+        read_ids(path, "x", 3)
     with pytest.raises(InputError, match="wanted text or integers"):
         read_ids(saved(tmp_path, np.array([0.5])), "x", 1)
+    with pytest.raises(InputError, match=r"holds 'b' for rows 1 and 2; wanted an id once"):
+        read_ids(saved(tmp_path, np.array(["a", "b", "b"])), "x", 3)
+    path.write_text("a\n \nb\n")
+    with pytest.raises(InputError, match=r"has no id for row 1; wanted one for each"):
+        read_ids(path, "x", 3)
 
 
 HEADERS = st.one_of(
@@ -246,7 +337,11 @@ def test_no_header_makes_a_traceback(tmp_path, header, version, slack, data):
     content.write(max(0, len(header) + slack).to_bytes(2 if version == 1 else 4, "little") + header + data)
     path = tmp_path / "fuzzed.npy"
     path.write_bytes(content.getvalue())
-    for read in (open_matrix, read_vector, lambda *args: read_ids(*args, 3)):
+    for read in (
+        open_matrix,
+        lambda path, name: read_labeled([path], name, 3),
+        lambda *args: read_ids(*args, 3),
+    ):
         try:
             found = read(path, "x")
         except InputError as error:

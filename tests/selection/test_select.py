@@ -1,7 +1,7 @@
 """`select`: the next batch from features and logits, in Python and from the command line."""
 
 import csv
-import json
+import dataclasses
 import os
 import re
 import subprocess
@@ -18,7 +18,7 @@ from badge_jax import STRATEGIES, Pool, Rows, Strategy, dense_rows, select
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.samplers import KCenterGreedy, KMeansPlusPlus, _streamed_kmeans_plusplus, streamed
-from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_vector, run_task
+from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of, open_matrix, read_labeled, run_task
 from badge_jax.selection import budget as budget_module
 from badge_jax.selection import survey as survey_module
 from badge_jax.strategies import Ranked, Spread, planned, stateless
@@ -42,7 +42,7 @@ def folder(arrays, tmp_path_factory):
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     np.save(folder / "probabilities.npy", softmax(arrays["logits"]).astype(np.float32))
-    np.save(folder / "labeled.npy", np.arange(0, N, 10))
+    np.save(folder / "labeled.npy", np.arange(N) % 10 == 0)
     return folder
 
 
@@ -204,7 +204,7 @@ def test_a_strategy_on_the_representation_without_a_plan_says_what_it_needs(fixe
 def test_a_representation_on_the_command_line(folder, fixed, own_module, tmp_path, capsys):
     out, strategy = tmp_path / "picks.csv", "--strategy=mine:outermost(power=2)"
     expected = np.argsort(-(fixed.astype(np.float32) ** 2).sum(1))[:9].tolist()
-    words = ["select", "--k=9", strategy, f"--out={out}"]
+    words = ["select", "--k=9", strategy, f"--out={out}", "--force"]
     for name in ("representation.npy", "arrays.npz"):
         assert main([*words, f"--representation={folder / name}"]) == 0
         assert [int(row["index"]) for row in rows_of(out)] == expected
@@ -242,14 +242,13 @@ def test_a_representation_is_checked_as_features_are(arrays, fixed):
     ):
         with pytest.raises(InputError, match=message):
             select(5, features=arrays["features"], representation=given, strategy=strategy)
-    with pytest.warns(UserWarning, match="representation: all 3000 rows are the same"):
+    with (
+        pytest.warns(UserWarning, match="representation: all 3000 rows are the same"),
+        pytest.warns(UserWarning, match="4 of the 5 picks are copies of earlier picks"),
+    ):
         select(5, representation=np.ones((N, 2), np.float32), strategy=strategy)
-    # what is not read is not looked at, and what counts rows counts here too
     odd = np.full((N, 2), np.nan, np.float32)
-    assert select(5, logits=arrays["logits"], representation=odd, strategy="margin").tolist() == (
-        select(5, logits=arrays["logits"], strategy="margin").tolist()
-    )
-    assert len(select(5, representation=odd, strategy="random")) == 5
+    assert len(select(5, representation=odd, strategy="random")) == 5, "it counts the rows, and is not read"
 
 
 def test_mistakes_of_an_own_plan_are_one_line(arrays):
@@ -326,6 +325,25 @@ def test_copies_are_told_though_tiles_and_batches_round_them_differently():
     assert len(set((picks[:10] % 10).tolist())) == 10
 
 
+@pytest.mark.parametrize("strategy", ["badge", "margin", "badge_kdpp"])
+def test_one_output_of_two_classes(strategy, arrays, tmp_path):
+    """A logit z is [0, z], a probability p is [1 − p, p]; as [n] and as [n, 1], from memory and from files."""
+    z = arrays["logits"][:, 0]
+    p = (1 / (1 + np.exp(-z.astype(np.float64)))).astype(np.float32)
+    both = {"logits": np.stack([0 * z, z], 1), "probabilities": np.stack([1 - p, p], 1)}
+    for name, column in (("logits", z), ("probabilities", p)):
+        given = {"features": arrays["features"], "strategy": strategy}
+        expected = select(12, **given, **{name: both[name]}).tolist()
+        for given_as in (column, column[:, None]):
+            np.save(tmp_path / "column.npy", given_as)
+            assert select(12, **given, **{name: given_as}).tolist() == expected
+            assert select(12, **given, **{name: str(tmp_path / "column.npy")}).tolist() == expected
+    with pytest.raises(
+        InputError, match=r"probabilities: \d+ of 3000 rows that are no prob.*wanted values from 0 to 1"
+    ):
+        select(5, features=arrays["features"], probabilities=z)
+
+
 @pytest.mark.extras
 def test_torch_tensors(arrays):
     torch = pytest.importorskip("torch", reason="wants PyTorch (group peers)")
@@ -385,14 +403,19 @@ BAD = [
     ({"features": None, "logits": None, "strategy": "random"}, "wanted at least one of them"),
     ({"probabilities": np.ones((N, C), np.float32)}, "both logits and probabilities are given"),
     ({"logits": np.zeros((7, 3), np.float32)}, "features has 3000 rows and logits has 7"),
-    ({"labeled": np.array([5, N])}, "labeled holds row 3000; wanted 0 to 2999"),
+    ({"labeled": np.array([5, N, 5])}, "labeled holds row 3000; wanted 0 to 2999"),
     ({"labeled": np.array([-1])}, "labeled holds row -1"),
-    ({"labeled": np.array([5, 8, 5])}, "labeled holds row 5 2 times"),
     ({"labeled": np.zeros(7, bool)}, r"labeled is a mask of shape \(7,\); wanted \(3000,\)"),
     ({"labeled": np.zeros(N, int)}, "labeled holds only 0 and 1, one for each row"),
     ({"labeled": np.array([0.5])}, "labeled is float64"),
+    ({"unique": 0.0}, "unique is 0.0; wanted 1 to leave out copies, or a cosine between 0 and 1"),
+    ({"unique": "yes"}, "unique is 'yes'; wanted 1"),
+    (
+        {"unique": 0.9, "features": None, "strategy": "margin"},
+        "unique = 0.9 compares features; wanted features or a representation, or 1",
+    ),
     ({"memory_budget": "1GB"}, "memory_budget is '1GB'; wanted a number of bytes"),
-    ({"memory_budget": 1000}, "memory budget of 1 MB is too small; wanted"),
+    ({"memory_budget": 1000}, "memory budget of 1 KB is too small; wanted"),
 ]
 
 
@@ -449,7 +472,7 @@ def test_what_are_no_probabilities(arrays):
 def command_line(folder, out, *options):
     """The command on the pool in ``folder``; an option given takes the place of the one there."""
     files = [f"--{name}={folder / name}.npy" for name in ("features", "logits", "labeled")]
-    words = ["--k=12", *files, f"--out={out}"]
+    words = ["--k=12", *files, f"--out={out}", "--force"]
     given = {option.partition("=")[0] for option in options}
     return ["select", *(word for word in words if word.partition("=")[0] not in given), *options]
 
@@ -462,7 +485,7 @@ def rows_of(path):
 def test_command_line(folder, tmp_path, capsys, arrays):
     out = tmp_path / "picks.csv"
     assert main(command_line(folder, out)) == 0
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == (f"{out}: 12 rows to label, of 3,000; 2,688 are left\n", "")
     assert out.read_text().splitlines()[0] == "rank,index"
     expected = select(12, **arrays, labeled=np.arange(0, N, 10)).tolist()
     assert [(row["rank"], row["index"]) for row in rows_of(out)] == [
@@ -500,7 +523,9 @@ def test_ids_come_back_as_they_were(folder, tmp_path, capsys):
     count = sum(row["id"][0] in "=+-@" for row in rows)
     assert f"warning: --ids: {count} of the ids picked begin with =, +, - or @, such as '" in error
     assert error.count("\n") == 1
-    assert read_vector(out, "labeled").tolist() == [int(row["index"]) for row in rows]
+    picks = sorted(int(row["index"]) for row in rows)
+    assert read_labeled([out], "labeled", N).tolist() == picks
+    assert read_labeled([out], "labeled", N, ids=ids).tolist() == picks
     np.save(tmp_path / "ids.npy", -np.arange(N))
     assert main(command_line(folder, out, f"--ids={tmp_path / 'ids.npy'}", *words)) == 0
     assert capsys.readouterr().err == "", "a number is no formula"
@@ -533,11 +558,70 @@ def test_the_output_is_no_input_and_no_device(folder, tmp_path, capsys):
     assert "File name too long" in capsys.readouterr().err
 
 
-def test_a_second_batch_leaves_out_the_first(folder, tmp_path):
-    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    assert main(command_line(folder, first)) == 0
-    assert main(command_line(folder, second, f"--labeled={first}")) == 0
-    assert not {row["index"] for row in rows_of(first)} & {row["index"] for row in rows_of(second)}
+def test_later_batches_leave_out_all_earlier_ones(folder, tmp_path):
+    """Files may be listed, or the option repeated; both as one word and as two."""
+    batches = [tmp_path / f"{i}.csv" for i in range(4)]
+    earlier = str(folder / "labeled.npy")
+    for i, words in enumerate(
+        (
+            ["--labeled", earlier],
+            ["--labeled", earlier, str(batches[0])],
+            [f"--labeled={earlier}", f"--labeled={batches[0]}", f"--labeled={batches[1]}"],
+            ["--labeled", str(batches[2]), f"--labeled={batches[0]}", "--labeled", str(batches[1]), earlier],
+        )
+    ):
+        assert main(command_line(folder, batches[i], "--strategy=margin", *words)) == 0
+    picks = [int(row["index"]) for batch in batches for row in rows_of(batch)]
+    assert len({*picks, *range(0, N, 10)}) == 48 + N // 10
+
+
+def test_ids_find_the_rows_of_a_rebuilt_pool(tmp_path, arrays, capsys):
+    """Three batches by ids, each from the pool in another order and without some labeled rows."""
+    rng, order, labeled = np.random.default_rng(0), np.arange(N), []
+    for batch in range(3):
+        pool = tmp_path / str(batch)
+        pool.mkdir()
+        for name, array in arrays.items():
+            np.save(pool / f"{name}.npy", array[order])
+        lines = "".join(f"photo {row};{row}\r\n" for row in order)
+        (pool / "ids.csv").write_text(f"ID;size\r\n{lines}", "utf-8-sig", newline="")
+        out = tmp_path / f"{batch}.csv"
+        words = ["select", "--k=30", f"--out={out}", f"--ids={pool / 'ids.csv'}"]
+        words += [f"--labeled={path}" for path in labeled]
+        words += [f"--{name}={pool / name}.npy" for name in arrays]
+        assert main(words) == 0
+        labeled.append(str(out))
+        order = rng.permutation(np.setdiff1d(order, [int(row["id"][6:]) for row in rows_of(out)[:9]]))
+    assert capsys.readouterr().err.count("ids that are not in the pool") == 3
+    picks = [row["id"] for path in labeled for row in rows_of(tmp_path / path)]
+    assert len(set(picks)) == 90
+
+
+def test_rows_that_annotators_skipped(folder, tmp_path, capsys):
+    first, answers, second = tmp_path / "first.csv", tmp_path / "answers.csv", tmp_path / "second.csv"
+    assert main(command_line(folder, first, "--strategy=margin")) == 0
+    picks = [row["index"] for row in rows_of(first)]
+    lines = [f"{row},{'' if i < 3 else 'cat'}\n" for i, row in enumerate(picks)]
+    answers.write_text("index,label\n" + "".join(lines))
+    words = ["--strategy=margin", "--labeled", str(folder / "labeled.npy"), str(answers)]
+    capsys.readouterr()
+    for more, is_offered in ((["--skipped=exclude"], False), ([], False), (["--skipped=offer"], True)):
+        assert main(command_line(folder, second, *words, *more)) == 0
+        assert "warning: --labeled: 3 rows have an empty label; they are" in capsys.readouterr().err
+        again = [row["index"] for row in rows_of(second)]
+        assert again[:3] == picks[:3] if is_offered else not {*again} & {*picks}
+
+
+def test_a_batch_that_is_out_is_not_overwritten(folder, tmp_path, capsys):
+    out = tmp_path / "picks.csv"
+    words = [word for word in command_line(folder, out) if word != "--force"]
+    assert main(words) == 0
+    batch = out.read_bytes()
+    assert main([*words, "--seed=1"]) == 2
+    assert f"--out {out} is there already, perhaps a batch that is being labeled" in capsys.readouterr().err
+    assert out.read_bytes() == batch
+    assert main([*words, "--seed=1", "--force"]) == 0
+    assert out.read_bytes() != batch
 
 
 def test_explanation(folder, tmp_path, arrays):
@@ -547,16 +631,88 @@ def test_explanation(folder, tmp_path, arrays):
     picks = [int(row["index"]) for row in rows]
     points = badge_embedding(arrays["logits"], arrays["features"])
     squared = ((points[:, None] - points[None, picks]) ** 2).sum(-1)
-    nearest = squared[np.arange(N) % 10 != 0].argmin(1)
+    probabilities, is_free = softmax(arrays["logits"].astype(np.float64)), np.arange(N) % 10 != 0
+    doubt = 1 - probabilities.max(1)
+    uncertain = np.flatnonzero(is_free)[np.argsort(-doubt[is_free])[: N * 9 // 100]]
+    apart = ((arrays["features"][uncertain, None] - arrays["features"][None, picks]) ** 2).sum(-1)
+    nearest = apart.argmin(1)
     assert rows[0]["squared_distance"] == ""
     for t, (row, pick) in enumerate(zip(rows, picks, strict=True)):
-        probabilities = softmax(arrays["logits"][pick][None])[0]
-        assert int(row["predicted_class"]) == probabilities.argmax()
-        assert float(row["uncertainty"]) == pytest.approx(1 - probabilities.max(), rel=1e-4)
+        first, second = np.argsort(-probabilities[pick])[:2]
+        assert (int(row["predicted_class"]), int(row["second_class"])) == (first, second)
+        assert float(row["uncertainty"]) == pytest.approx(doubt[pick], rel=1e-4)
+        assert float(row["second_probability"]) == pytest.approx(probabilities[pick, second], rel=1e-4)
+        margin = probabilities[pick, first] - probabilities[pick, second]
+        assert float(row["margin"]) == pytest.approx(margin, rel=1e-4, abs=1e-6)
+        assert int(row["uncertainty_rank"]) == 1 + (doubt[is_free] > doubt[pick] + 1e-7).sum()
         assert float(row["embedding_norm"]) == pytest.approx(np.linalg.norm(points[pick]), rel=1e-4)
-        assert int(row["represents"]) == (nearest == t).sum()
+        assert int(row["uncertain_neighbors"]) == (nearest == t).sum()
+        assert (row["copies_in_pool"], row["copies_in_batch"]) == ("0", "0")
         if t:
             assert float(row["squared_distance"]) == pytest.approx(squared[pick, :t].min(), rel=1e-4)
+
+
+def with_copies(arrays):
+    """Each of 500 rows three times, once with −0 for 0; a copy of row 7 is labeled."""
+    pool = {name: np.tile(array[:500], (3, 1)) for name, array in arrays.items()}
+    pool["features"][500, 0], pool["features"][0, 0] = -0.0, 0.0
+    return pool, np.array([7])
+
+
+def test_copies_are_told_and_left_out(arrays):
+    pool, labeled = with_copies(arrays)
+    given = {"logits": pool["logits"], "strategy": "margin", "labeled": labeled}
+    with pytest.warns(
+        UserWarning, match=r"^\d+ of the 20 picks are copies of earlier picks; unique = 1 leaves"
+    ):
+        chosen = select(20, **given, explain=True)
+    repeats = np.bincount(chosen.indices % 500, minlength=500)
+    assert chosen.explanation["copies_in_batch"].tolist() == [repeats[i % 500] - 1 for i in chosen.indices]
+    expected = [1 if i % 500 == 7 else 2 for i in chosen.indices]
+    assert chosen.explanation["copies_in_pool"].tolist() == expected
+    alone = select(499, **given, unique=1.0)
+    assert set(alone.tolist()) == {*range(500)} - {7}, "the first of each, and none like the labeled row"
+    assert (
+        alone.tolist() == select(499, logits=pool["logits"][:500], strategy="margin", labeled=labeled).tolist()
+    )
+    with pytest.raises(
+        InputError, match="k = 500, but only 499 rows can be chosen that are not copies of each"
+    ):
+        select(500, **given, unique=1.0)
+
+
+@pytest.mark.parametrize("strategy", ["badge", "coreset", "badge_kdpp", "maxherding", "random"])
+def test_no_copies_by_any_strategy(strategy, arrays):
+    """A copy that is left out is no labeled row either: the picks are those of the pool without it."""
+    pool, labeled = with_copies(arrays)
+    picks = select(20, **pool, strategy=strategy, labeled=labeled, unique=1)
+    assert len({*(picks % 500).tolist()}) == 20
+    assert 7 not in picks % 500
+    if strategy in ("coreset", "maxherding"):
+        part = {name: array[:500] for name, array in pool.items()}
+        assert picks.tolist() == select(20, **part, strategy=strategy, labeled=labeled).tolist()
+
+
+@pytest.mark.parametrize("strategy", ["badge", "margin", "badge_kdpp"])
+def test_picks_are_as_far_apart_as_wanted(strategy, arrays):
+    """Rows in tight groups: their features differ by little."""
+    rng = np.random.default_rng(0)
+    features = np.repeat(arrays["features"][:300] + 0.1, 10, axis=0)
+    features += 1e-3 * rng.normal(size=features.shape).astype(np.float32)
+    logits = np.repeat(arrays["logits"][:300], 10, axis=0) + 1e-3 * rng.normal(size=(N, C)).astype(np.float32)
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    picks = select(30, features=features, logits=logits, strategy=strategy, unique=0.98)
+    assert len({*picks.tolist()}) == 30
+    cosines = (units[picks] @ units[picks].T)[np.triu_indices(30, 1)]
+    assert cosines.max() < 0.98
+    if strategy == "margin":  # greedy by score: the first that is apart from all before it
+        by_margin, kept = select(N, logits=logits, strategy="margin"), []
+        for row in by_margin:
+            if len(kept) < 30 and (not kept or (units[kept] @ units[row]).max() < 0.98):
+                kept.append(row)
+        assert picks.tolist() == kept
+    with pytest.raises(InputError, match=r"but only \d+ rows can be chosen that are not nearer than 0.02"):
+        select(30, features=features, logits=logits, strategy=strategy, unique=0.02)
 
 
 def check_explanations(strategy, sizes):
@@ -564,18 +720,19 @@ def check_explanations(strategy, sizes):
     arrays = pool_arrays(max(sizes), 3, 4)
     for n in sizes:
         part = {name: array[:n] for name, array in arrays.items()}
-        options = SelectOptions(min(n, 5), strategy)
+        options = SelectOptions(min(n, 5), strategy, explain=True)
         inputs = Inputs(**{name: matrix_of(array, name) for name, array in part.items()})
-        task = make_task(options, inputs, is_explained=True)
-        indices, remarks, columns = run_task(task, is_explained=True)
-        plain = run_task(make_task(options, inputs))
+        indices, remarks, columns = run_task(make_task(options, inputs))
+        plain = run_task(make_task(dataclasses.replace(options, explain=False), inputs))
         assert indices.tolist() == plain.indices.tolist(), n
         assert remarks == [], n
         assert len({*indices.tolist()}) == min(n, 5), n
-        points = part["features"] if strategy == "coreset" else badge_embedding(**part)
-        squared = ((points[:, None] - points[None, indices]) ** 2).sum(-1)
+        doubt = 1 - softmax(part["logits"]).max(1)
+        uncertain = np.argsort(-doubt)[: max(len(indices), round(0.1 * n))]
+        squared = ((part["features"][uncertain, None] - part["features"][None, indices]) ** 2).sum(-1)
         nearest = np.bincount(squared.argmin(1), minlength=len(indices))
-        assert columns["represents"].tolist() == nearest.tolist(), n
+        assert columns["uncertain_neighbors"].tolist() == nearest.tolist(), n
+        assert not columns["copies_in_pool"].any(), n
         assert {len(column) for column in columns.values()} == {len(indices)}, n
 
 
@@ -607,11 +764,13 @@ def test_explanation_of_confident_rows(folder, tmp_path):
 
 def test_explanation_of_what_is_given(folder, tmp_path):
     out = tmp_path / "picks.csv"
-    base = ["select", "--k", "3", "--out", str(out), "--explain"]
+    base = ["select", "--k", "3", "--out", str(out), "--explain", "--force"]
     assert main([*base, "--strategy", "margin", "--logits", str(folder / "logits.npy")]) == 0
-    assert list(rows_of(out)[0]) == ["rank", "index", "predicted_class", "uncertainty"]
+    by_outputs = ["predicted_class", "uncertainty", "uncertainty_rank", "second_class", "second_probability"]
+    copies = ["copies_in_pool", "copies_in_batch"]
+    assert list(rows_of(out)[0]) == ["rank", "index", *by_outputs, "margin", *copies]
     assert main([*base, "--strategy", "coreset", "--features", str(folder / "features.npy")]) == 0
-    assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", "represents"]
+    assert list(rows_of(out)[0])[2:] == ["embedding_norm", "squared_distance", *copies]
 
 
 def test_explaining_changes_no_pick(folder, tmp_path):
@@ -648,7 +807,8 @@ def test_warnings_do_not_stop_it(folder, tmp_path, capsys):
         (["--k=0"], "k is 0; wanted a whole number, 1 or more"),
         (["--k=2701"], "k = 2701, but 2700 of 3000 rows are left to choose from"),
         (["--memory=lots"], "--memory is 'lots'; wanted a size such as 4GB"),
-        (["--memory=1KB"], "the memory budget of 1 MB is too small; wanted"),
+        (["--memory=1KB"], "the memory budget of 1 KB is too small; wanted"),
+        (["--memory=4"], "the memory budget of 4 bytes is too small; wanted"),
         (["--strategy=albl"], "strategy albl learns from batch to batch"),
         (["--out=/nowhere/picks.csv"], "/nowhere is not a folder; wanted one that exists"),
         (["--out=."], "is a folder; wanted the name of a file"),
@@ -688,7 +848,7 @@ def test_an_archive_under_a_budget(tmp_path, capsys, arrays, save):
     logits, out, picks = np.tile(arrays["logits"], (1, 100)), tmp_path / "picks.csv", []
     np.save(tmp_path / "pool.npy", logits)
     save(tmp_path / "pool.npz", logits=logits)
-    words = ["select", "--k=12", "--strategy=margin", f"--out={out}"]
+    words = ["select", "--k=12", "--strategy=margin", f"--out={out}", "--force"]
     in_pieces = budget_for(capsys, [*words, f"--logits={tmp_path / 'pool.npy'}"])
     words.append(f"--logits={tmp_path / 'pool.npz'}")
     if is_compressed := save is np.savez_compressed:
@@ -755,7 +915,7 @@ def test_a_large_pool_stays_within_its_budget(tmp_path, kind):
             check=True,
             env={**os.environ},
         )
-        code, peak = json.loads(f"[{','.join(done.stdout.split())}]")
+        code, peak = map(int, done.stdout.splitlines()[-1].split())
         assert code == 0
         picks.append(out.read_text())
         if time == 1:

@@ -85,6 +85,18 @@ def test_what_is_tiny_beside_the_regularization_is_not_lost(factor, strength):
     assert query(tiny, 7, **options, regularization=strength) == expected
 
 
+def test_the_scale_of_the_features_is_no_matter():
+    """With λ as relative to it; and any λ beside huge features is as good as none."""
+    pool, options = small_pool(), {"fisher": "full", "weighting": "paper"}
+    expected = query(pool, 7, **options, regularization="relative")
+    least = query(pool, 7, **options, regularization=1e-12)
+    for exponent in (-60, 40, 100):
+        scaled = pool._replace(features=pool.features * 2.0**exponent)
+        assert query(scaled, 7, **options, regularization="relative") == expected
+        if exponent > 0:
+            assert query(scaled, 7, **options) == least
+
+
 def test_a_rotation_of_the_features_changes_nothing():
     pool = small_pool()
     rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0].astype(np.float32)

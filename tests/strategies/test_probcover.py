@@ -72,8 +72,8 @@ def test_the_radius_is_the_largest_of_that_purity(purity):
 def test_wrong_options_are_refused():
     for options, message in (
         ({"embedding": "gradients"}, "embedding is 'gradients'; wanted one of features, representation"),
-        ({"radius": "auto"}, "radius is 'auto'; wanted 'purity' or a number above 0"),
-        ({"radius": -1.0}, "radius is -1.0; wanted 'purity' or a number above 0"),
+        ({"radius": "auto"}, r"radius is 'auto'; wanted a number from 1e-15 to 1e\+15, or 'purity'"),
+        ({"radius": -1.0}, r"radius is -1.0; wanted a number from 1e-15 to 1e\+15, or 'purity'"),
         ({"purity": 1.0}, "purity is 1.0; wanted a number between 0 and 1"),
         ({"num_clusters": 1}, "num_clusters is 1; wanted 2 or more"),
     ):
