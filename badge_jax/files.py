@@ -1,12 +1,14 @@
-"""Files written whole and then renamed, files checked before use, and where the cache lives."""
+"""Files written whole and then renamed, locked folders, files checked before use, and where the cache lives."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from badge_jax.errors import InputError
+from badge_jax.errors import DirectoryInUse, InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -34,6 +36,29 @@ def write_whole(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+@contextlib.contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Locks a folder, and removes what a process that was killed while it wrote has left there.
+
+    Args:
+        folder: one that exists.
+        name: its name in messages.
+
+    Raises:
+        DirectoryInUse: if another process has it locked.
+    """
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(
+                f"{name} is in use by another process; wait for it or give another folder"
+            ) from None
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        yield
 
 
 def file_to_write(path: Path) -> Path:

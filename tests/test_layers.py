@@ -16,7 +16,7 @@ PACKAGE = Path(badge_jax.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = [
     (("errors", "_version"), "errors of one line"),
-    (("shards", "files", "names", "paper"), "shared basics"),
+    (("shards", "files", "records", "names", "paper"), "shared basics"),
     (("rows", "pool"), "embeddings; what a strategy sees"),
     (("array_files", "compiled", "devices"), "arrays in files; compilation cache; devices"),
     (("processes",), "several processes, joined"),
@@ -24,7 +24,7 @@ LAYERS = [
     (("samplers",), "choose k of n rows"),
     (("strategies", "training", "data"), "what to label next; the training loop; data sets by name"),
     (("learner", "selection"), "fit, ask, tell; the next batch from files"),
-    (("runs",), "experiments in folders"),
+    (("runs", "campaign"), "experiments in folders; batch after batch with people who label"),
     (("analysis",), "statistics, tables and figures of finished runs"),
     (("cli",), "the command line"),
     (("__main__", "__init__"), "entry points"),

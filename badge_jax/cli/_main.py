@@ -1,4 +1,4 @@
-"""The command line: ``badge-jax run | sweep | status | select | report | datasets | strategies``."""
+"""The command line: ``badge-jax run | sweep | status | select | campaign | report | datasets | strategies``."""
 
 import contextlib
 import dataclasses
@@ -30,6 +30,7 @@ _AFTER_CTRL_C = {
     "run": "the same command resumes the run",
     "sweep": "the same command resumes the runs",
     "report": "the report is incomplete; the same command makes it again",
+    "campaign": "what was taken is kept; give the same command again",
 }
 
 
@@ -162,6 +163,11 @@ _TRAINING = {
         "badge_jax.cli.sweep",
         "Status",
         "Say what is done, running, failed and missing in the folder of a sweep, and the time left.",
+    ),
+    "campaign": (
+        "badge_jax.cli.campaign",
+        "CampaignCommand",
+        "Label batch after batch with people: start, next, tell, status, export.",
     ),
 }
 

@@ -11,7 +11,6 @@ the query is made again. What was changed since it was written is refused, see `
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import math
@@ -22,19 +21,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from badge_jax.errors import DirectoryInUse, InputError
-from badge_jax.files import write_whole
+from badge_jax.errors import InputError
+from badge_jax.files import locked, write_whole
+from badge_jax.records import config_checksum, line_checksum, parse_object
 from badge_jax.runs.fields import (
     BEFORE,
     REMEDY,
     check_config_fields,
     check_lines,
     code_checksum,
-    config_checksum,
     has_checksum,
     identity_of,
-    line_checksum,
-    parse_object,
 )
 
 MAY_DIFFER = ("format", "rounds", "rounds_at_start", "horizon", "environment", "missing_classes", "code")
@@ -69,15 +66,7 @@ def open_directory(directory: Path) -> Iterator[None]:
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out {directory} is a file; give a folder")
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DirectoryInUse(
-                f"--out {directory} is in use by another process; wait for it or give another folder"
-            ) from None
-        for leftover in directory.glob(".*.tmp"):  # of a process killed while it wrote
-            leftover.unlink()
+    with locked(directory, f"--out {directory}"):
         yield
 
 

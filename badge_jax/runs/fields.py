@@ -8,20 +8,19 @@ and config.json has none. Files of 0.1 have no format and no checksums: there, o
 import json
 import reprlib
 import sys
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from badge_jax import paper
 from badge_jax.errors import InputError
+from badge_jax.records import config_checksum, line_checksum
 
 FORMAT = 3  # of config.json, rounds.jsonl and state.npz; files of 0.1 have none
 RESUMABLE = (2, 3)  # formats in which runs are resumed and repeated
 REMEDY = "remove the folder or give another"
 _LARGEST = 2**31 - 1
 _LONGEST = 1e10  # seconds: 300 years
-_DEEPEST = 20  # levels of lists and objects
 
 
 class _Field(NamedTuple):
@@ -61,24 +60,6 @@ _OTHER_RESULTS = {
 }  # fmt: skip
 
 
-def parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in a file, or in a line of it.
-
-    Raises:
-        ValueError: for what is no JSON object, and for one nested deeper than any of ours.
-    """
-    too_deep = ValueError(f"nested more than {_DEEPEST} levels deep")
-    try:
-        value = json.loads(content)
-    except RecursionError:
-        raise too_deep from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    if not _is_shallow(value, _DEEPEST):
-        raise too_deep
-    return value
-
-
 def check_config_fields(path: Path, config: Mapping[str, Any]) -> None:
     """Raises InputError for a configuration that lacks what a report needs, or has a value that cannot be."""
     _check_fields(path, "", config, _NEEDED_OPTIONS, _OTHER_OPTIONS)
@@ -96,21 +77,11 @@ def has_checksum(config: Mapping[str, Any]) -> bool:
     return config.get("format", 1) >= 3
 
 
-def config_checksum(config: Mapping[str, Any]) -> int:
-    """CRC-32 of a configuration without its checksum."""
-    return zlib.crc32(json.dumps(config).encode())
-
-
 def identity_of(config: Mapping[str, Any]) -> str:
     """What a run's files belong to, so that those of another run, copied here, are not believed."""
     if has_checksum(config):
         return f"{config_checksum({name: value for name, value in config.items() if name != 'rounds'}):08x}"
     return json.dumps([config[name] for name in _NEEDED_OPTIONS]) if config else ""
-
-
-def line_checksum(line: Mapping[str, Any], identity: str) -> int:
-    """CRC-32 of a line without its checksum, and of the run that it belongs to."""
-    return zlib.crc32((json.dumps(line) + identity).encode())
 
 
 def check_lines(
@@ -188,8 +159,3 @@ def _check_fields(
     for name, field in {**others, **needed}.items():
         if name in value and not field.fits(value[name]):
             raise InputError(f"{path} is damaged: {where}{name} is {reprlib.repr(value[name])}; {REMEDY}")
-
-
-def _is_shallow(value: Any, levels: int) -> bool:
-    parts = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts if isinstance(part, (dict, list)))

@@ -1,0 +1,203 @@
+"""The answers of people, from CSV files as labeling tools and spreadsheets write them."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from badge_jax.campaign.state import SKIPPED
+from badge_jax.errors import InputError, unknown_name
+from badge_jax.files import check_file
+
+_DELIMITERS = (",", ";", "\t")
+_NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # a column with gaps comes back from pandas as 7.0
+
+
+class Answers(NamedTuple):
+    """What people said.
+
+    Attributes:
+        rows: [m] int64, distinct rows of the pool.
+        labels: [m] int32, numbers of classes, or −1 for skipped.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+def read_answers(
+    paths: Sequence[Path], *, n: int, classes: Sequence[str], ids: Sequence[str] | None = None
+) -> Answers:
+    """Reads answers from CSV files; all of them, or none.
+
+    A file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are not
+    read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
+    mark. Where both columns say which row it is, they must agree; without ids, the id of a row is its number.
+    A label is the name of a class or, if no name is a number, its number from 0. An empty label says that the
+    row was skipped. Spaces around a field do not matter. The same answer may stand there several times, and an
+    empty label beside a label counts for nothing.
+
+    Args:
+        paths: of the files.
+        n: rows of the pool.
+        classes: names of the classes.
+        ids: [n], distinct but for spaces around them; None if rows have none.
+
+    Raises:
+        InputError: for a file that cannot be read, an unknown row or class, or two labels for one row. The
+            message names the first problem and counts the others.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from badge_jax.campaign import read_answers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "answers.csv"
+        ...     _ = path.write_text("index;label\\r\\n7;dog\\r\\n3;\\r\\n")
+        ...     answers = read_answers([path], n=10, classes=["cat", "dog"])
+        ...     answers.rows.tolist(), answers.labels.tolist()
+        ([7, 3], [1, -1])
+    """
+    rows_of = _RowNames(n, ids)
+    labels_of = LabelNames(classes)
+    found: dict[int, tuple[int, str]] = {}
+    problems: list[str] = []
+    for path in paths:
+        for where, record in _records(path):
+            try:
+                row, label = rows_of.find(record), labels_of.find(record["label"])
+                known, known_where = found.get(row, (SKIPPED, where))
+                if SKIPPED not in (label, known) and label != known:
+                    first, second = classes[known], classes[label]
+                    raise InputError(f"{second!r} for {_named(record)}, which is {first!r} in {known_where}")
+                if label != SKIPPED or row not in found:
+                    found[row] = label, where
+            except InputError as error:
+                problems.append(f"{where}: {error}")
+    if problems:
+        others = f" (and {len(problems) - 1} more lines with problems)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{others}; nothing was taken")
+    labels = [label for label, _ in found.values()]
+    return Answers(np.array(list(found), np.int64), np.array(labels, np.int32))
+
+
+class _RowNames:
+    """Finds the row that a record is about."""
+
+    def __init__(self, n: int, ids: Sequence[str] | None):
+        self._n = n
+        self._rows = None if ids is None else {id.strip(): row for row, id in enumerate(ids)}
+
+    def find(self, record: Mapping[str, str]) -> int:
+        id, index = record.get("id", ""), record.get("index", "")
+        if not id.strip() and not index.strip():
+            raise InputError(f"the label {record['label'][:40]!r} has no id and no index")
+        by_id = self._by_id(id) if id.strip() else None
+        by_index = self._by_index(index, "index") if index.strip() else None
+        if by_id is not None and by_index is not None and by_id != by_index:
+            raise InputError(f"id {id[:40]!r} is row {by_id}, and the index is {by_index}; wanted the same")
+        return by_id if by_id is not None else by_index  # type: ignore[return-value]  # one of them is there
+
+    def _by_id(self, id: str) -> int:
+        if self._rows is None:
+            return self._by_index(id, "id")
+        row = self._rows.get(id.strip())
+        if row is None:
+            raise InputError(f"unknown id {id[:40]!r}")
+        return row
+
+    def _by_index(self, word: str, column: str) -> int:
+        match = _NUMBER.fullmatch(word.strip())
+        if match is None:
+            raise InputError(f"{column} {word[:40]!r} is no row number")
+        if int(match[1]) >= self._n:
+            raise InputError(f"{column} {match[1]} is not in the pool; wanted 0 to {self._n - 1}")
+        return int(match[1])
+
+
+class LabelNames:
+    """Finds the number of the class that a label names."""
+
+    def __init__(self, classes: Sequence[str]):
+        self._classes = classes
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        self._takes_numbers = not any(_NUMBER.fullmatch(name) for name in classes)
+
+    def find(self, text: str) -> int:
+        word = text.strip()
+        if not word:
+            return SKIPPED
+        if word in self._numbers:
+            return self._numbers[word]
+        match = _NUMBER.fullmatch(word)
+        if match is not None and match[1] in self._numbers:  # 3.0 for the class named 3
+            return self._numbers[match[1]]
+        if match is not None and self._takes_numbers and int(match[1]) < len(self._classes):
+            return int(match[1])
+        if match is not None and self._takes_numbers:
+            raise InputError(
+                f"class {word[:40]} does not exist; wanted 0 to {len(self._classes) - 1}, or a name"
+            )
+        raise unknown_name("class", word[:40], self._classes)
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a file that say anything: where each stands, and its columns id, index and label."""
+    check_file(path, "answers", "a CSV file")
+    text = _text(path)
+    delimiter, header = _header(path, text)
+    places = {name: header.index(name) for name in ("id", "index", "label") if name in header}
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    has_header = False
+    try:
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if not has_header:
+                has_header = True
+                continue
+            where = f"{path}, line {reader.line_num}"
+            if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
+                raise InputError(f"{where}: {len(fields)} fields; wanted {len(header)}; nothing was taken")
+            yield where, {name: fields[place] for name, place in places.items()}
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: {error}; wanted a CSV file; nothing was taken"
+        ) from None
+
+
+def _header(path: Path, text: str) -> tuple[str, list[str]]:
+    """The delimiter of a file and the names in its header, in lower case."""
+    first = next((line for line in re.split(r"\r\n|\r|\n", text) if line.strip(" \t,;")), "")
+    for delimiter in _DELIMITERS:
+        try:
+            names = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        except csv.Error:
+            continue
+        if "label" in names and ("id" in names or "index" in names):
+            doubled = [name for name in ("id", "index", "label") if names.count(name) > 1]
+            if doubled:
+                raise InputError(f"{path} has several columns {doubled[0]}; wanted one")
+            return delimiter, names
+    found = f"begins with {first[:60]!r}" if first else "is empty"
+    raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; wanted a CSV file in UTF-8") from None
+
+
+def _named(record: Mapping[str, str]) -> str:
+    return (
+        f"id {record['id'][:40]!r}" if record.get("id", "").strip() else f"index {record['index'].strip()[:40]}"
+    )

@@ -1,0 +1,230 @@
+"""``badge-jax campaign``: batch after batch with people who label, in a folder."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from badge_jax.campaign import (
+    Campaign,
+    CampaignFiles,
+    CampaignOptions,
+    Taken,
+    campaign_status,
+    next_batch,
+    open_campaign,
+    start_campaign,
+    status_lines,
+    tell_answers,
+    write_batch,
+    write_labels,
+)
+from badge_jax.campaign.tables import check_batch_file
+from badge_jax.cli.numbers import num_bytes
+from badge_jax.compiled import keep_compiled_programs
+from badge_jax.devices import find_devices
+from badge_jax.errors import InputError
+from badge_jax.files import check_file
+
+_Directory = tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Begin a campaign in a folder."""
+
+    directory: _Directory
+    """Folder of the campaign."""
+    classes: str
+    """Names of the classes, such as cat,dog, or a file with one name a line."""
+    features: Path | None = None
+    """Features [n, d] of the pool that stay the same: .npy or .npz of float16, float32 or float64. The head is
+    trained on them."""
+    representation: Path | None = None
+    """Features [n, d] for the cold start and for strategies with embedding=representation, in the same formats.
+    Without --features, the head is trained on them too."""
+    ids: Path | None = None
+    """Ids of all rows (text with one a line, or .npy), for the column id."""
+    strategy: str = CampaignOptions.strategy
+    """How to choose: a name that `badge-jax strategies` lists, with options in parentheses, such as
+    'badge(first=norm)', or your own function that makes a strategy, module:function."""
+    cold_start: str = CampaignOptions.cold_start
+    """How to choose before there are labels: kmeans, typiclust, random, or another strategy that reads the
+    features alone."""
+    audit: float = CampaignOptions.audit
+    """Share of each batch, such as 0.1, that is drawn at random, kept out of training, and used to estimate how
+    good the model is."""
+    head: str = CampaignOptions.head
+    """What is trained on the features between batches: linear or mlp."""
+    seed: int = CampaignOptions.seed
+    """Seed of everything that is drawn."""
+    memory: str | None = None
+    """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
+    test_features: Path | None = None
+    """Features [t, d] of held-out rows, in the same formats."""
+    test_labels: Path | None = None
+    """Their labels, names or numbers of classes (text with one a line, or .npy)."""
+
+    def execute(self) -> None:
+        """Writes config.json."""
+        options = CampaignOptions(
+            classes=_classes_of(self.classes),
+            strategy=self.strategy,
+            cold_start=self.cold_start,
+            head=self.head,
+            audit=self.audit,
+            seed=self.seed,
+            memory_budget=None if self.memory is None else num_bytes(self.memory, "--memory"),
+        )
+        files = CampaignFiles(
+            self.features, self.representation, self.ids, self.test_features, self.test_labels
+        )
+        start_campaign(self.directory, options, files)
+        with open_campaign(self.directory) as campaign:
+            n, reserve = len(campaign.state.labels), len(campaign.state.reserve)
+        audit = f", {reserve:,} of them reserved for the audit" if reserve else ""
+        print(f"{self.directory}: {n:,} rows{audit}, {len(options.classes)} classes")
+
+
+@dataclass(frozen=True)
+class Next:
+    """Write the next batch, or the open one again."""
+
+    directory: _Directory
+    """Folder of the campaign."""
+    k: int
+    """How many rows."""
+    logits: Path | None = None
+    """Logits [n, classes] of a model of your own, in place of the head's: .npy or .npz."""
+    out: Path | None = None
+    """CSV file to write; without it, batch-N.csv in the folder."""
+    force: bool = False
+    """Overwrite a file that is not this batch."""
+
+    def execute(self) -> None:
+        """Writes the batch."""
+        keep_compiled_programs()
+        find_devices()
+        with open_campaign(self.directory) as campaign:
+            check_batch_file(campaign, self.out, force=self.force)
+            campaign, batch = next_batch(campaign, self.k, self.logits)
+            path = write_batch(campaign, batch, self.out, force=self.force)
+        for remark in batch.remarks:
+            warnings.warn(remark, UserWarning, stacklevel=2)
+        audit = f", {int(batch.is_audit.sum())} of them for the audit" if batch.is_audit.any() else ""
+        answered = int((~batch.is_open).sum())
+        known = f"; {answered} have an answer already" if answered else ""
+        print(f"batch {batch.number}: {len(batch.rows)} rows{audit}{known}: {path}")
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Take the answers in CSV files: a column label, and a column id or index."""
+
+    directory: _Directory
+    """Folder of the campaign."""
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """CSV files."""
+    skipped: Literal["exclude", "offer"] | None = None
+    """What becomes of rows with an empty label: exclude never offers them again, offer may. Without it, they
+    are excluded, and files with no label at all are refused."""
+
+    def execute(self) -> None:
+        """Takes all of the answers or none."""
+        if not self.files:
+            raise InputError("tell wants a file; wanted one CSV file or more after the folder")
+        with open_campaign(self.directory) as campaign:
+            campaign, taken = tell_answers(campaign, self.files, self.skipped)
+        print(*_lines(campaign, taken), sep="\n")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Say where the campaign stands: labels, how good the model is, whether its predictions have settled."""
+
+    directory: _Directory
+    """Folder of the campaign."""
+    logits: Path | None = None
+    """Logits [n, classes] of a model of your own, in place of the head's: .npy or .npz."""
+
+    def execute(self) -> None:
+        """Prints it."""
+        keep_compiled_programs()
+        find_devices()
+        with open_campaign(self.directory) as campaign:
+            status = campaign_status(campaign, self.logits)
+        print(*status_lines(status), sep="\n")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write all labels to a CSV file."""
+
+    directory: _Directory
+    """Folder of the campaign."""
+    out: Path
+    """CSV file to write: index, id where there are ids, label, and audit."""
+
+    def execute(self) -> None:
+        """Writes the labels."""
+        with open_campaign(self.directory) as campaign:
+            count = write_labels(campaign, self.out)
+        print(f"{count:,} labels: {self.out}")
+
+
+_Action = (
+    Annotated[Start, tyro.conf.subcommand("start")]
+    | Annotated[Next, tyro.conf.subcommand("next")]
+    | Annotated[Tell, tyro.conf.subcommand("tell")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+)
+
+
+@dataclass(frozen=True)
+class CampaignCommand:
+    """Label batch after batch with people: start, next, tell, status, export."""
+
+    action: Annotated[_Action, tyro.conf.arg(name="")]
+
+    def execute(self) -> None:
+        self.action.execute()
+
+
+def _classes_of(text: str) -> tuple[str, ...]:
+    """The names of the classes, from a list with commas or a file."""
+    path = Path(text)
+    if "," in text and not path.is_file():
+        return tuple(name.strip() for name in text.split(","))
+    check_file(path, "--classes", "two names or more with commas between them, or a file with one a line")
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"--classes: {path} is not UTF-8 text") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _lines(campaign: Campaign, taken: Taken) -> list[str]:
+    """What answers did, for people."""
+    counts = (
+        (taken.num_new, "new labels"),
+        (taken.num_corrected, "corrected"),
+        (taken.num_skipped, "skipped"),
+        (taken.num_repeated, "known already"),
+        (taken.num_kept, "empty, and keep the label they have"),
+    )
+    lines = [", ".join(f"{count:,} {what}" for count, what in counts if count) or "no answers"]
+    state = campaign.state
+    unasked = np.isin(taken.rows, state.reserve[state.num_audited :])
+    if unasked.any():
+        lines.append(
+            f"{int(unasked.sum()):,} of rows reserved for the audit, not asked for yet: kept out of training"
+        )
+    if state.num_batches:
+        num_open = int(state.is_open.sum())
+        rest = f"{num_open:,} of {len(state.batch):,} rows have no answer yet" if num_open else "all answered"
+        lines.append(f"batch {state.num_batches}: {rest}")
+    return lines
