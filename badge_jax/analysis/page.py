@@ -77,7 +77,7 @@ def _completeness(missing: Sequence[MissingRun]) -> str:
     )
 
 
-def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, Path]) -> list[str]:
+def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, Path]) -> list[html.Html]:
     """Penalty matrices, normalized errors and the label counts behind them."""
     parts = [html.heading("Which strategy beats which")]
     if not overall:
@@ -133,7 +133,7 @@ def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, P
 
 def _curve_parts(
     runs: Sequence[Run], curves: Curves, strategies: Sequence[str], of_settings: Mapping[Setting, Path]
-) -> list[str]:
+) -> list[html.Html]:
     """Learning curves, accuracies and budgets of every setting."""
     parts = [
         html.heading("Learning curves"),
@@ -181,7 +181,7 @@ def _budget_row(strategy: str, budget: Budget) -> list[str]:
     ]
 
 
-def _configuration_parts(runs: Sequence[Run]) -> list[str]:
+def _configuration_parts(runs: Sequence[Run]) -> list[html.Html]:
     """The options that all settings share, a table of those that differ, and the environments."""
     found: dict[Setting, dict[str, set[str]]] = {}
     for run in runs:
@@ -214,7 +214,7 @@ def _configuration_parts(runs: Sequence[Run]) -> list[str]:
     return parts
 
 
-def _missing_parts(missing: Sequence[MissingRun]) -> list[str]:
+def _missing_parts(missing: Sequence[MissingRun]) -> list[html.Html]:
     if not missing:
         return []
     return [

@@ -73,6 +73,13 @@ def explain(
     return columns
 
 
+def as_text(values: np.ndarray) -> list[str]:
+    """A column [k] as the CSV file and the page have it: NaN is empty."""
+    if values.dtype.kind != "f":
+        return [str(value) for value in values]
+    return ["" if np.isnan(value) else f"{value:.6g}" for value in values]
+
+
 def _doubts(task: Task, watch: Watch) -> np.ndarray:
     """1 − max p of every row: [n] float32."""
     assert task.outputs is not None
