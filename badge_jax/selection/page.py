@@ -20,24 +20,26 @@ _STYLE = """
 @media screen and (prefers-color-scheme: dark) {
   :root { --rest: #868b92; --labeled: #56b4e9; --pick: #ffa94d; }
 }
+body { max-width: 72rem; } p, ul, figure { max-width: 48rem; }
 figure { margin: 1rem 0; } figcaption { color: var(--quiet); font-size: 0.9rem; }
-.map { display: block; width: 100%; height: auto; border: 1px solid var(--line); }
+.map { display: block; box-sizing: border-box; width: 100%; height: auto; border: 1px solid var(--line); }
 .key { width: 1.1rem; height: 1.1rem; vertical-align: -0.2rem; margin-right: 0.4rem; }
-.bar { width: 5rem; height: 0.7rem; }
 .rest { fill: none; stroke: var(--rest); stroke-width: 3px; stroke-linecap: round; }
-.labeled { fill: none; stroke: var(--labeled); stroke-width: 1.6px; }
-.rest, .labeled, .pick { vector-effect: non-scaling-stroke; }
-.pick { fill: var(--pick); stroke: var(--page); stroke-width: 1px; }
+.key .rest { stroke-width: 6px; }
+.labeled { fill: none; stroke: var(--labeled); stroke-width: 1.6px; vector-effect: non-scaling-stroke; }
+.pick { fill: var(--pick); stroke: var(--page); stroke-width: 1px; vector-effect: non-scaling-stroke; }
+.pick { scroll-margin: 40vh; }
 .pick:target { stroke: var(--text); stroke-width: 6px; stroke-linejoin: round; paint-order: stroke; }
-.all { fill: var(--rest); stroke: none; }
+.bar { width: 5rem; height: 0.7rem; margin-left: 0.5rem; }
+.all { fill: var(--rest); }
 .legend { list-style: none; padding: 0; margin: 0.5rem 0; display: flex; flex-wrap: wrap; gap: 0 1.5rem; }
 .legend { color: var(--text); }
-td:has(.id) { text-align: left; }
-.id { display: inline-block; max-width: 20rem; min-width: 6rem; overflow: hidden; vertical-align: top; }
-.id { overflow-wrap: anywhere; }
+td { white-space: nowrap; } td:has(.id), th:has(.id) { text-align: left; }
+td .id, .note { display: inline-block; width: max-content; white-space: normal; overflow-wrap: anywhere; }
+td .id { max-width: 18rem; overflow: hidden; vertical-align: middle; }
+.note { max-width: 9rem; color: var(--quiet); text-align: left; }
 td img { max-width: 5rem; max-height: 5rem; min-width: 2rem; vertical-align: middle; }
-.note { display: inline-block; min-width: 6rem; color: var(--quiet); }
-@media print { .id { max-width: 10rem; } .map { max-height: 14cm; } }
+@media print { td .id { max-width: 10rem; } .map { max-height: 14cm; } }
 @media print { a { color: inherit; text-decoration: none; } }
 """
 
@@ -188,18 +190,10 @@ def _classes(summary: BatchSummary) -> list[Html]:
     shares = [(name, a, a / max(of_picks.sum(), 1), b, b / max(of_pool.sum(), 1)) for name, a, b in lines]
     most = max(max(a, b) for _, _, a, _, b in shares) or 1
     rows = [
-        (
-            name,
-            f"{a:,}",
-            _percent(x, 1),
-            _bar(x / most, "pick"),
-            f"{b:,}",
-            _percent(y, 1),
-            _bar(y / most, "all"),
-        )
+        (name, f"{a:,}", _share(x, most, "pick"), f"{b:,}", _share(y, most, "all"))
         for name, a, x, b, y in shares
     ]
-    header = ("class", "picks", "share of picks", "picks as bar", "pool", "share of pool", "pool as bar")
+    header = ("class", "picks", "share of picks", "pool", "share of pool")
     return [
         html.heading("Predicted classes"),
         html.paragraph("Of the picks, and of all rows that could be chosen. Classes go by number, from 0."),
@@ -207,10 +201,11 @@ def _classes(summary: BatchSummary) -> list[Html]:
     ]
 
 
-def _bar(share: float, kind: str) -> Html:
+def _share(share: float, most: float, kind: str) -> Html:
+    """A percentage, and a bar of its length."""
     return Html(
-        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="{kind}" width="{100 * share:.1f}" height="10"/></svg>'
+        f'{_percent(share, 1)}<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" '
+        f'aria-hidden="true"><rect class="{kind}" width="{100 * share / most:.1f}" height="10"/></svg>'
     )
 
 
@@ -259,7 +254,7 @@ def _picks(summary: BatchSummary) -> list[Html]:
     header.append("row")
     cells.append([str(row) for row in summary.picks[:shown]])
     if summary.ids is not None:
-        header.append("id")
+        header.append(Html('<span class="id">id</span>'))
         cells.append([Html(f'<bdi class="id">{text(_shortened(id))}</bdi>') for id in summary.ids[:shown]])
     header += [name for _, name, _ in given]
     cells += [list(as_text(columns[name][:shown])) for name, _, _ in given]
