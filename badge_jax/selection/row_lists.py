@@ -82,7 +82,7 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
 
     Raises:
         InputError: if the file is missing or damaged, holds anything else, does not hold n ids, or holds an id
-            that is blank, is no text, or is there twice.
+            that is blank or there twice.
 
     Example:
         >>> import tempfile
@@ -113,8 +113,6 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
     for row, id in enumerate(ids):
         if not id.strip():
             raise InputError(f"{name}: {path} has no id for row {row}; wanted one for each")
-        if not _is_text(id):
-            raise InputError(f"{name}: {path} holds {id[:40]!r} for row {row}, which is no text; wanted Unicode")
         if first_row.setdefault(id, row) != row:
             raise InputError(
                 f"{name}: {path} holds {id[:40]!r} for rows {first_row[id]} and {row}; wanted an id once"
@@ -261,15 +259,6 @@ def _columns(text: str, where: str, names: Sequence[str]) -> dict[str, list[str]
 def _lines(text: str) -> list[str]:
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines
-
-
-def _is_text(id: str) -> bool:
-    """Whether a text file can hold it: one half of a pair of UTF-16, as some libraries leave it, is no text."""
-    try:
-        id.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_array(path: Path) -> bool:
