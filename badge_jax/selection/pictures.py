@@ -67,17 +67,21 @@ def _picture(folder: Path, id: str) -> Picture:
         if not path.is_file():
             return Picture("", "is no file" if path.exists() else "no such file")
         size = path.stat().st_size
-        content = path.read_bytes() if size <= _LARGEST_TO_SHRINK else b""
+        if size > _LARGEST_TO_SHRINK:
+            return Picture("", f"left out: {size / 1e6:,.1f} MB")
+        content = path.read_bytes()
     except (OSError, ValueError):  # too long a name, one that no file can have, or no right to read it
         return Picture("", "cannot be read")
     kind = _kind_of(content)
     if kind and len(content) <= AS_IT_IS:
         return _embedded(content, kind)
-    if content and (smaller := _made_smaller(content)):
+    if smaller := _made_smaller(content):
         return smaller
-    if kind and len(content) <= LARGEST:
-        return _embedded(content, kind)
-    return Picture("", _too_large(size) if kind or not content else "not an image that a browser shows")
+    if not kind:
+        return Picture("", "not an image that a browser shows")
+    if len(content) > LARGEST:
+        return Picture("", f"left out: {size / 1e6:,.1f} MB; Pillow would make it smaller")
+    return _embedded(content, kind)
 
 
 def _kind_of(content: bytes) -> str:
@@ -92,11 +96,6 @@ def _embedded(content: bytes, kind: str) -> Picture:
     return Picture(f"data:{kind};base64,{base64.b64encode(content).decode()}", "")
 
 
-def _too_large(size: int) -> str:
-    hint = "; Pillow would make it smaller" if size <= _LARGEST_TO_SHRINK else ""
-    return f"left out: {size / 1e6:,.1f} MB{hint}"
-
-
 def _made_smaller(content: bytes) -> Picture | None:
     """The image in a small size; None if Pillow is not installed."""
     try:
@@ -109,7 +108,7 @@ def _made_smaller(content: bytes) -> Picture | None:
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
             if image.width * image.height > _MOST_PIXELS:
-                return Picture("", f"left out: {image.width:,} × {image.height:,} pixels")
+                raise Image.DecompressionBombError
             image.draft("RGB", (_SIDE, _SIDE))
             image = ImageOps.exif_transpose(image)  # as the camera was held
             if image.mode[0] in "IF":  # 16 bits a pixel and more, which a page does not show
@@ -118,6 +117,8 @@ def _made_smaller(content: bytes) -> Picture | None:
             image = image.convert("RGBA" if has_alpha else "RGB")
             image.thumbnail((_SIDE, _SIDE))
             image.save(out, "PNG" if has_alpha else "JPEG")
+    except Image.DecompressionBombError:
+        return Picture("", "left out: too many pixels")
     except Exception:  # each format reports a damaged file in its own way
         return Picture("", "not an image that can be read")
     return _embedded(out.getvalue(), "image/png" if has_alpha else "image/jpeg")

@@ -89,8 +89,10 @@ def _principal_plane(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[fl
     variance. An axis along which nothing varies is 0."""
     middle = rows.mean(axis=0)
     rows = rows - middle
-    size = np.abs(rows).max()  # squares of tiny or huge rows leave even float64
-    rows = rows / (size if size > 0 else 1)
+    size = np.abs(rows).max()
+    # equal rows differ from their mean by its rounding; float32 numbers that differ do so by far more
+    is_flat = size <= 1e-12 * np.abs(middle).max()
+    rows = np.zeros_like(rows) if is_flat else rows / size  # squares of tiny or huge rows may leave float64
     m, width = rows.shape
     products = rows.T @ rows if width <= m else rows @ rows.T
     values, vectors = np.linalg.eigh(products)
