@@ -149,7 +149,12 @@ def _description(found: PoolMap, num_outside: int) -> Iterable[str]:
         "near."
     )
     if num_outside:
-        yield f"{num_outside:,} rows lie farther out, and are drawn at the edge."
+        rows = (
+            "1 row lies farther out, and is"
+            if num_outside == 1
+            else f"{num_outside:,} rows lie farther out, and are"
+        )
+        yield f"{rows} drawn at the edge."
 
 
 def _drawn(what: str, drawn: int, count: int) -> str:

@@ -61,7 +61,7 @@ def pool_map(matrix: Matrix, space: str, picks: np.ndarray, is_labeled: np.ndarr
     rng = np.random.default_rng(0)
     sample = rng.permuted(rng.choice(n, min(n, NUM_DRAWN), replace=False))
     fitted = np.sort(sample if width <= _NUM_AT_ONCE else sample[:_NUM_AT_ONCE])
-    middle, axes, shares = _principal_plane(matrix.take(fitted).astype(np.float64))
+    middle, axes, shares = _principal_plane(matrix.take(fitted))
     is_rest = ~is_labeled
     is_rest[picks] = False
     labeled = np.flatnonzero(is_labeled)
@@ -69,7 +69,7 @@ def pool_map(matrix: Matrix, space: str, picks: np.ndarray, is_labeled: np.ndarr
 
     def places(rows: np.ndarray) -> np.ndarray:
         parts = [rows[start : start + _NUM_AT_ONCE] for start in range(0, len(rows), _NUM_AT_ONCE)]
-        found = [(matrix.take(part).astype(np.float64) - middle) @ axes for part in parts]
+        found = [np.subtract(matrix.take(part), middle, dtype=np.float64) @ axes for part in parts]
         return np.concatenate([np.zeros((0, 2)), *found])
 
     return PoolMap(
@@ -85,14 +85,14 @@ def pool_map(matrix: Matrix, space: str, picks: np.ndarray, is_labeled: np.ndarr
 
 
 def _principal_plane(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """The mean [d] of rows [m, d] float64, their first two principal axes [d, 2], and the share of each in the
+    """The mean [d] of rows [m, d], their first two principal axes [d, 2], and the share of each in the
     variance. An axis along which nothing varies is 0."""
-    middle = rows.mean(axis=0)
-    rows = rows - middle
-    size = np.abs(rows).max()
+    middle = rows.mean(axis=0, dtype=np.float64)
+    rows = np.subtract(rows, middle, dtype=np.float64)
+    size = max(rows.max(), -rows.min())
     # equal rows differ from their mean by its rounding; float32 numbers that differ do so by far more
     is_flat = size <= 1e-12 * np.abs(middle).max()
-    rows = np.zeros_like(rows) if is_flat else rows / size  # squares of tiny or huge rows may leave float64
+    rows *= 0 if is_flat else 1 / size  # squares of tiny or huge rows may leave float64
     m, width = rows.shape
     products = rows.T @ rows if width <= m else rows @ rows.T
     values, vectors = np.linalg.eigh(products)
