@@ -31,7 +31,7 @@ from badge_jax.selection import (
     run_task,
     summarize,
 )
-from badge_jax.selection.explain import as_text
+from badge_jax.selection.explain import cells_of
 from badge_jax.selection.page import NUM_SHOWN
 
 _BASE_BYTES = 300_000_000  # memory of a process with JAX and the compiled programs
@@ -190,7 +190,7 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
     }
     if ids is not None:
         columns["id"] = [ids[index] for index in columns["index"]]
-    columns |= {name: as_text(values) for name, values in selection.explanation.items()}
+    columns |= {name: cells_of(values) for name, values in selection.explanation.items()}
     text = io.StringIO()
     text.write(",".join(columns) + "\n")
     # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line

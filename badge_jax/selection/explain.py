@@ -73,10 +73,10 @@ def explain(
     return columns
 
 
-def as_text(values: np.ndarray) -> list[str]:
-    """A column [k] as the CSV file and the page have it: NaN is empty."""
+def cells_of(values: np.ndarray) -> list[str] | list[int]:
+    """A column [k] as the CSV file and the page have it: whole numbers, or six digits, and nothing for NaN."""
     if values.dtype.kind != "f":
-        return [str(value) for value in values]
+        return values.tolist()
     return ["" if np.isnan(value) else f"{value:.6g}" for value in values]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from badge_jax import html
 from badge_jax.html import Html, text
-from badge_jax.selection.explain import as_text
+from badge_jax.selection.explain import cells_of
 from badge_jax.selection.plane import PoolMap
 from badge_jax.selection.summary import BatchSummary
 
@@ -104,20 +104,21 @@ def _map(summary: BatchSummary) -> list[Html]:
         *marks,
         "</svg>",
     ]
-    legend = [
+    legend = _legend(
         (_pick(0, 0, 1, "", Html("")), _drawn("picked now", len(picks), found.num_picks)),
         (_squares([(0, 0)]), _drawn("labeled or left out before", len(labeled), found.num_labeled)),
         (_dots([(0, 0)]), _drawn("other rows", len(rest), found.num_rest)),
-    ]
+    )
+    caption = f"<figcaption>{legend}{text(description)}</figcaption>"
+    return [title, Html("<figure>\n" + "\n".join(drawing) + f"\n{caption}\n</figure>")]
+
+
+def _legend(*marks: tuple[Html, str]) -> Html:
     items = (
         f'<li><svg class="key" viewBox="-10 -10 20 20" aria-hidden="true">{mark}</svg>{text(words)}</li>'
-        for mark, words in legend
+        for mark, words in marks
     )
-    return [
-        title,
-        Html("<figure>\n" + "\n".join(drawing)),
-        Html(f'<figcaption><ul class="legend">{"".join(items)}</ul>{text(description)}</figcaption></figure>'),
-    ]
+    return Html(f'<ul class="legend">{"".join(items)}</ul>')
 
 
 def _places(found: PoolMap) -> tuple[dict[str, list[tuple[float, float]]], int]:
@@ -262,7 +263,7 @@ def _picks(summary: BatchSummary) -> list[Html]:
         header.append(Html('<span class="id">id</span>'))
         cells.append([Html(f'<bdi class="id">{text(_shortened(id))}</bdi>') for id in summary.ids[:shown]])
     header += [name for _, name, _ in given]
-    cells += [list(as_text(columns[name][:shown])) for name, _, _ in given]
+    cells += [list(cells_of(columns[name][:shown])) for name, _, _ in given]
     words = ["rank: the order chosen, from 0" + ("; leads to the map" if drawn else "")]
     words += [f"{name}: {what}" for _, name, what in given if what]
     limit = [] if shown == k else [html.paragraph(f"The first {shown:,} of {k:,}; the CSV file has all.")]
