@@ -89,9 +89,9 @@ def _map(summary: BatchSummary) -> list[Html]:
         return [title, html.paragraph("There is none: it needs features or a representation.")]
     places, num_outside = _places(found)
     rest, labeled, picks = (places[kind] for kind in ("rest", "labeled", "picks"))
-    small = 0.6 if len(picks) > 200 else 1.0
+    size = min(1.0, (150 / max(len(picks), 1)) ** 0.5)  # many picks take no more room together
     marks = [
-        _pick(x, y, small, f'id="map-{rank}"', Html(f"<title>{_name(summary, rank)}</title>"))
+        _pick(x, y, size, f'id="map-{rank}"', Html(f"<title>{_name(summary, rank)}</title>"))
         for rank, (x, y) in reversed([*enumerate(picks)])  # the first picks on top
     ]
     description = " ".join(_description(found, num_outside))

@@ -162,6 +162,17 @@ def test_it_is_the_same_each_time_and_the_csv_is_what_was_asked_for(folder, tmp_
     assert (tmp_path / "plain.csv").read_bytes() == (tmp_path / "0.csv").read_bytes()
 
 
+def test_numbers_are_not_quoted_where_ids_have_line_ends(folder, tmp_path):
+    """A carriage return in an id has all text quoted; whole numbers are none."""
+    (tmp_path / "ids.csv").write_text("id\n" + "".join(f'"{i}\r"\n' for i in range(N)), newline="")
+    out = tmp_path / "picks.csv"
+    given = [word for word in words(folder, out, "--explain") if not word.startswith(("--ids", "--labeled"))]
+    assert main([*given, f"--ids={tmp_path / 'ids.csv'}", f"--page={tmp_path / 'page.html'}"]) == 0
+    assert re.match(rb'0,\d+,"\d+\r",\d,"', out.read_bytes().split(b"\n")[1])
+    page = Reader((tmp_path / "page.html").read_text("utf-8"))
+    assert [line[2] for line in page.tables[PICKS][1:]] == [row["index"] + r"\r" for row in rows_of(out)]
+
+
 def test_hostile_ids_are_shown_and_do_nothing():
     notes = [Picture("", f"no {id[:99]}") for id in HOSTILE]
     columns = {"predicted_class": np.zeros(len(HOSTILE), int)}
