@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from badge_jax.analysis import html
+from badge_jax import html
 from badge_jax.analysis.load import Run
 from badge_jax.analysis.statistics import (
     Budget,
@@ -77,7 +77,7 @@ def _completeness(missing: Sequence[MissingRun]) -> str:
     )
 
 
-def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, Path]) -> list[str]:
+def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, Path]) -> list[html.Html]:
     """Penalty matrices, normalized errors and the label counts behind them."""
     parts = [html.heading("Which strategy beats which")]
     if not overall:
@@ -125,12 +125,15 @@ def _comparison_parts(comparisons: Sequence[Comparison], overall: Mapping[str, P
         )
         for comparison in comparisons
     ]
-    return [*parts, html.table(("setting", f"{BASELINE} ends at", "n₀", "compared at (labels)"), rows)]
+    return [
+        *parts,
+        html.table("Label counts", ("setting", f"{BASELINE} ends at", "n₀", "compared at (labels)"), rows),
+    ]
 
 
 def _curve_parts(
     runs: Sequence[Run], curves: Curves, strategies: Sequence[str], of_settings: Mapping[Setting, Path]
-) -> list[str]:
+) -> list[html.Html]:
     """Learning curves, accuracies and budgets of every setting."""
     parts = [
         html.heading("Learning curves"),
@@ -146,10 +149,12 @@ def _curve_parts(
         found = {name: curves[setting][name] for name in strategies if name in curves[setting]}
         parts.append(html.heading(setting.title, 3))
         parts.append(html.picture(path, f"learning curves: {setting.title}"))
-        parts.append(html.table(["labels", *found], _accuracy_rows(found)))
+        caption = f"Accuracy in percent: {setting.title}"
+        parts.append(html.table(caption, ["labels", *found], _accuracy_rows(found)))
         if setting in budgets_of:
             header = ["strategy", "area (%)", "labels needed", "seconds of selection", "seconds of training"]
-            parts.append(html.table(header, (_budget_row(name, budgets_of[setting][name]) for name in found)))
+            lines = [_budget_row(name, budgets_of[setting][name]) for name in found]
+            parts.append(html.table(f"Labels and seconds: {setting.title}", header, lines))
     return parts
 
 
@@ -176,7 +181,7 @@ def _budget_row(strategy: str, budget: Budget) -> list[str]:
     ]
 
 
-def _configuration_parts(runs: Sequence[Run]) -> list[str]:
+def _configuration_parts(runs: Sequence[Run]) -> list[html.Html]:
     """The options that all settings share, a table of those that differ, and the environments."""
     found: dict[Setting, dict[str, set[str]]] = {}
     for run in runs:
@@ -198,7 +203,7 @@ def _configuration_parts(runs: Sequence[Run]) -> list[str]:
         )
     if differing:
         rows = [[setting.title, *(cells[name][setting] for name in differing)] for setting in found]
-        parts.append(html.table(["setting", *differing], rows))
+        parts.append(html.table("Options that differ", ["setting", *differing], rows))
     environments = Counter(
         ", ".join(f"{name} {value}" for name, value in run.config.get("environment", {}).items())
         for run in runs
@@ -209,7 +214,7 @@ def _configuration_parts(runs: Sequence[Run]) -> list[str]:
     return parts
 
 
-def _missing_parts(missing: Sequence[MissingRun]) -> list[str]:
+def _missing_parts(missing: Sequence[MissingRun]) -> list[html.Html]:
     if not missing:
         return []
     return [

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import tyro
 
 from badge_jax.cli.numbers import num_bytes
@@ -20,19 +19,25 @@ from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
 from badge_jax.selection import (
+    BatchSummary,
     Inputs,
     Selection,
     SelectOptions,
     Task,
+    batch_page,
     forecast,
     make_task,
     num_rows,
     open_matrix,
+    pictures,
     read_ids,
     read_labeled,
     run_distributed,
     run_task,
+    summarize,
 )
+from badge_jax.selection.explain import cells_of
+from badge_jax.selection.page import NUM_SHOWN
 
 _BASE_BYTES = 300_000_000  # memory of a process with JAX and the compiled programs
 
@@ -70,10 +75,14 @@ class Select:
     """Memory for pool and work, such as 4GB or 500MB; a larger pool is read from its files in tiles."""
     explain: bool = False
     """Add columns that explain each pick: its two likeliest classes, uncertainty, copies, neighbors."""
+    page: Path | None = None
+    """HTML file to write a page about the picks to: a map of the pool, predicted classes, a table."""
+    images: Path | None = None
+    """Folder with an image file for each id, under that name, to be shown on the page."""
     unique: float | None = None
     """1 leaves out copies of labeled rows and of other picks; a cosine below 1 also what is nearer than it."""
     force: bool = False
-    """Replace the file --out if it is there already."""
+    """Replace the files --out and --page if they are there already."""
     dry_run: bool = False
     """Print the memory, reading and time that the selection would need, and choose nothing."""
     processes: tyro.conf.OmitArgPrefixes[Processes] = field(default_factory=Processes)
@@ -92,14 +101,18 @@ class Select:
     def _choose(self) -> None:
         find_devices()
         self.processes.check_shared(
-            memory=self.memory, explain=self.explain, unique=self.unique, dry_run=self.dry_run
+            memory=self.memory,
+            explain=self.explain,
+            unique=self.unique,
+            dry_run=self.dry_run,
+            page=self.page,
         )
         options = SelectOptions(
             self.k,
             self.strategy,
             self.seed,
             None if self.memory is None else num_bytes(self.memory, "--memory"),
-            self.explain,
+            self.explain or self.page is not None,
             self.unique,
         )
         names = ("features", "logits", "probabilities", "representation")
@@ -115,30 +128,82 @@ class Select:
             labeled = read_labeled(self.labeled, "--labeled", n, ids=ids, skipped=self.skipped)
             inputs = inputs._replace(labeled=labeled)
         task = make_task(options, inputs)
-        out = file_to_write(self.out) if jax.process_index() == 0 else None
-        for path in (*given.values(), *self.labeled, self.ids):
-            if path is not None and path.resolve() == out:
-                raise InputError(f"--out is {path}, which is read as input; wanted another file")
+        read = [path for path in (*given.values(), *self.labeled, self.ids) if path is not None]
+        is_writer = jax.process_index() == 0
+        out = self._checked_output("--out", self.out, read, ids) if is_writer else None
+        page = None if self.page is None else self._checked_output("--page", self.page, read, ids)
+        if page is not None and page == out:
+            raise InputError(f"--page is {self.page}, which --out is too; wanted another file")
+        self._check_images()
         if self.dry_run:
             _print_forecast(task)
             return
-        if out is not None and out.exists() and not self.force:
-            raise InputError(
-                f"--out {self.out} is there already, perhaps a batch that is being labeled; wanted another "
-                "name, or --force to replace it"
-            )
+        for name, path, target in (("--out", self.out, out), ("--page", self.page, page)):
+            if target is not None and target.exists() and not self.force:
+                why = ", perhaps a batch that is being labeled" if name == "--out" else ""
+                raise InputError(
+                    f"{name} {path} is there already{why}; wanted another name, or --force to replace it"
+                )
+        summary = None
         if self.processes.distributed:
             selection = run_distributed(task)
         else:
             with Progress("reading") as progress:
                 selection = run_task(task, progress.show)
+                summary = None if page is None else summarize(task, selection, ids, progress.show)
         if out is None:
             return
         for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
             warnings.warn(remark, UserWarning, stacklevel=2)
-        write_whole(out, _picks_csv(selection, ids).encode())
+        # both are made before one is written
+        table = _picks_csv(selection if self.explain else selection._replace(explanation={}), ids).encode()
+        content = b"" if summary is None else self._page_of(summary).encode()
+        write_whole(out, table)
         left = int(task.available.sum()) - self.k
         print(f"{self.out}: {self.k:,} rows to label, of {n:,}; {left:,} are left")
+        if page is not None:
+            write_whole(page, content)
+            print(f"{self.page}: a page about them, {len(content) / 1e6:,.1f} MB")
+
+    def _checked_output(self, name: str, path: Path, read: list[Path], ids: list[str] | None) -> Path:
+        """The file to write. Raises InputError if it cannot be written, or is an input."""
+        target = file_to_write(path)
+        images = None if self.images is None else self.images.resolve()
+        is_image = (
+            images is not None
+            and target.is_relative_to(images)
+            and str(target.relative_to(images)) in (ids or [])
+        )
+        if is_image or any(other.resolve() == target for other in read):
+            raise InputError(f"{name} is {path}, which is read as input; wanted another file")
+        return target
+
+    def _check_images(self) -> None:
+        if self.images is None:
+            return
+        if self.page is None:
+            raise InputError("--images are shown on the page; wanted --page as well")
+        if self.ids is None:
+            raise InputError("--images are found by id; wanted --ids as well")
+        if not self.images.is_dir():
+            raise InputError(
+                f"--images {self.images} is not a folder; wanted one that holds a file for each id"
+            )
+
+    def _page_of(self, summary: BatchSummary) -> str:
+        if self.images is None or summary.ids is None:
+            return batch_page(summary)
+        ids = summary.ids[:NUM_SHOWN]
+        found = pictures(self.images, ids)
+        missing = [(id, picture.note) for id, picture in zip(ids, found, strict=True) if picture.note]
+        if missing:
+            id, note = missing[0]
+            warnings.warn(
+                f"--images: {len(missing)} of {len(found)} pictures are missing, the first {id[:40]!r}: {note}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return batch_page(summary._replace(pictures=found))
 
 
 def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
@@ -149,11 +214,7 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
     }
     if ids is not None:
         columns["id"] = [ids[index] for index in columns["index"]]
-    for name, values in selection.explanation.items():
-        is_float = values.dtype.kind == "f"
-        columns[name] = [
-            "" if is_float and np.isnan(value) else f"{value:.6g}" if is_float else value for value in values
-        ]
+    columns |= {name: cells_of(values) for name, values in selection.explanation.items()}
     text = io.StringIO()
     text.write(",".join(columns) + "\n")
     # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line

@@ -4,23 +4,34 @@ from badge_jax.selection._forecast import Forecast, forecast
 from badge_jax.selection._select import Selection, run_task, select
 from badge_jax.selection.distributed import run_distributed
 from badge_jax.selection.matrices import matrix_of, open_matrix
+from badge_jax.selection.page import batch_page
+from badge_jax.selection.pictures import Picture, pictures
+from badge_jax.selection.plane import PoolMap, pool_map
 from badge_jax.selection.row_lists import read_ids, read_labeled
+from badge_jax.selection.summary import BatchSummary, summarize
 from badge_jax.selection.task import Inputs, SelectOptions, Task, make_task, num_rows
 
 __all__ = [
+    "BatchSummary",
     "Forecast",
     "Inputs",
+    "Picture",
+    "PoolMap",
     "SelectOptions",
     "Selection",
     "Task",
+    "batch_page",
     "forecast",
     "make_task",
     "matrix_of",
     "num_rows",
     "open_matrix",
+    "pictures",
+    "pool_map",
     "read_ids",
     "read_labeled",
     "run_distributed",
     "run_task",
     "select",
+    "summarize",
 ]

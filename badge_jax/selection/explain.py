@@ -73,6 +73,13 @@ def explain(
     return columns
 
 
+def cells_of(values: np.ndarray) -> list[str] | list[int]:
+    """A column [k] as the CSV file and the page have it: whole numbers, or six digits, and nothing for NaN."""
+    if values.dtype.kind != "f":
+        return values.tolist()
+    return ["" if np.isnan(value) else f"{value:.6g}" for value in values]
+
+
 def _doubts(task: Task, watch: Watch) -> np.ndarray:
     """1 − max p of every row: [n] float32."""
     assert task.outputs is not None

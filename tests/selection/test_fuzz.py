@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mutations import mutated
 from oracles import softmax
+from pages import Reader
 
 from badge_jax.cli import main
 from badge_jax.selection import Inputs, SelectOptions, make_task, matrix_of
@@ -112,10 +113,15 @@ class Maker:
         words += [
             flag for flag, p in (("--force", 0.98), ("--explain", 0.3), ("--dry-run", 0.05)) if self.happens(p)
         ]
+        if self.happens(0.1):
+            page = self.any_of([*self.odd_paths, *files.values(), out]) if self.happens(0.2) else None
+            words.append(f"--page={page or self.folder / 'page.html'}")
         strategy = self.any_of(STRATEGIES)
         if self.happens(0.3):
             # a pool is read in pieces where the budget is a little above the work
-            near = bytes_for_work(strategy, "--explain" in words) + rng.integers(-1200, 2300)
+            near = bytes_for_work(
+                strategy, any(word.startswith(("--explain", "--page")) for word in words)
+            ) + rng.integers(-1200, 2300)
             words.append(f"--memory={self.any_of(ODD_SIZES) if self.happens(0.3) else near}")
         words.append(f"--strategy={self.any_of(ODD_STRATEGIES) if self.happens(0.05) else strategy}")
         if self.happens(0.3):
@@ -293,11 +299,20 @@ def check_answer(call: Call) -> None:
         assert [row["id"] for row in rows] == [ids[pick] for pick in picks]
 
 
+def check_page(page: Path, call: Call) -> None:
+    """A page of a call that ended with 0 lists the picks of the CSV file."""
+    with call.out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    header, *lines = Reader(page.read_text("utf-8")).tables["The rows to label, in the order chosen"]
+    assert [line[header.index("row")] for line in lines] == [row["index"] for row in rows]
+
+
 def check_call(call: Call, capsys: pytest.CaptureFixture) -> int:
     """Makes a call and checks what it left. Returns its exit code, or 3 for the option parser's box."""
     names = names_beside(call.out)
     is_kept = call.out.name in names and call.out.is_file()
     before = call.out.read_bytes() if is_kept else None
+    outputs = [call.out, *(Path(word.partition("=")[2]) for word in call.words if word.startswith("--page="))]
     try:
         code, is_box = main(["select", *call.words]), False
     except SystemExit as stop:
@@ -311,16 +326,19 @@ def check_call(call: Call, capsys: pytest.CaptureFixture) -> int:
         assert error
     elif code == 0:
         assert lines == []
-        assert printed.count("\n") == (4 if "--dry-run" in call.words else 1)
+        assert printed.count("\n") == (4 if "--dry-run" in call.words else len(outputs))
     else:
         assert code in (1, 2)
         assert re.fullmatch(r"badge-jax: .+", "\n".join(lines))
         assert printed == ""
     if is_written:
         check_answer(call)
+        for page in outputs[1:]:
+            check_page(page, call)
     elif is_kept:
         assert call.out.read_bytes() == before
-    assert names_beside(call.out) - names <= ({Path(os.path.realpath(call.out)).name} if is_written else set())
+    made = {Path(os.path.realpath(path)).name for path in outputs}
+    assert names_beside(call.out) - names <= (made if is_written else set())
     return 3 if is_box else code
 
 
