@@ -18,7 +18,10 @@ LAYERS = [
     (("errors", "_version", "html"), "errors of one line; pages of one file"),
     (("shards", "files", "records", "names", "paper"), "shared basics"),
     (("rows", "pool"), "embeddings; what a strategy sees"),
-    (("array_files", "compiled", "devices"), "arrays in files; compilation cache; devices"),
+    (
+        ("array_files", "csv_files", "compiled", "devices"),
+        "arrays and tables in files; compilation cache; devices",
+    ),
     (("processes",), "several processes, joined"),
     (("embeddings", "models"), "last-layer gradients; networks"),
     (("samplers",), "choose k of n rows"),

@@ -1,8 +1,5 @@
 """The answers of people, from CSV files as labeling tools and spreadsheets write them."""
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from badge_jax.campaign.state import SKIPPED
+from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.files import check_file
 
-_DELIMITERS = (",", ";", "\t")
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # a column with gaps comes back from pandas as 7.0
 
 
@@ -149,52 +146,18 @@ class LabelNames:
 def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of a file that say anything: where each stands, and its columns id, index and label."""
     check_file(path, "answers", "a CSV file")
-    text = _text(path)
-    delimiter, header = _header(path, text)
-    places = {name: header.index(name) for name in ("id", "index", "label") if name in header}
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    has_header = False
-    try:
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if not has_header:
-                has_header = True
-                continue
-            where = f"{path}, line {reader.line_num}"
-            if len(fields) < len(header) or any(field.strip() for field in fields[len(header) :]):
-                raise InputError(f"{where}: {len(fields)} fields; wanted {len(header)}; nothing was taken")
-            yield where, {name: fields[place] for name, place in places.items()}
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.line_num}: {error}; wanted a CSV file; nothing was taken"
-        ) from None
-
-
-def _header(path: Path, text: str) -> tuple[str, list[str]]:
-    """The delimiter of a file and the names in its header, in lower case."""
-    first = next((line for line in re.split(r"\r\n|\r|\n", text) if line.strip(" \t,;")), "")
-    for delimiter in _DELIMITERS:
-        try:
-            names = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-        except csv.Error:
-            continue
-        if "label" in names and ("id" in names or "index" in names):
-            doubled = [name for name in ("id", "index", "label") if names.count(name) > 1]
-            if doubled:
-                raise InputError(f"{path} has several columns {doubled[0]}; wanted one")
-            return delimiter, names
-    found = f"begins with {first[:60]!r}" if first else "is empty"
-    raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return content.decode("utf-16" if is_wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; wanted a CSV file in UTF-8") from None
+    text = read_text(path, str(path), "a CSV file in UTF-8")
+    table = find_header(text, lambda names: "label" in names and ("id" in names or "index" in names))
+    if table is None:
+        first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
+        found = f"begins with {first[:60]!r}" if first else "is empty"
+        raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
+    places, width = table.places(str(path), ("id", "index", "label")), len(table.header)
+    for number, fields in table.rows(str(path)):
+        where = f"{path}, line {number}"
+        if len(fields) < width or any(field.strip() for field in fields[width:]):
+            raise InputError(f"{where}: {len(fields)} fields; wanted {width}; nothing was taken")
+        yield where, {name: fields[place] for name, place in places.items()}
 
 
 def _named(record: Mapping[str, str]) -> str:

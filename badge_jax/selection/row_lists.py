@@ -1,7 +1,5 @@
 """Lists of rows, and ids of rows, from files."""
 
-import csv
-import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from badge_jax.array_files import is_npy, open_npy
+from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 
 SKIPPED = ("exclude", "offer")
+_WANTED = "a .npy file, CSV or text"
 
 
 def read_labeled(
@@ -53,6 +53,8 @@ def read_labeled(
         ...     read_labeled([path], "labeled", 10).tolist()
         [3, 7]
     """
+    if skipped not in SKIPPED:
+        raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(SKIPPED)}")
     place_of = None if ids is None else {id: row for row, id in enumerate(ids)}
     is_labeled, is_skipped = np.zeros(n, bool), np.zeros(n, bool)
     for path in paths:
@@ -104,7 +106,7 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
             )
         ids = [str(entry) for entry in stored.read().tolist()]
     else:
-        text = _text(path, name)
+        text = read_text(path, f"{name}: {path}", _WANTED)
         columns = _columns(text, f"{name}: {path}", ("id",))
         ids = _lines(text) if columns is None else columns["id"]
     if len(ids) != n:
@@ -164,7 +166,11 @@ def _read_list(
         rows = _rows_of_array(open_npy(path, name).read(), where, n, place_of)
         has_label = np.ones(len(rows), bool)
     else:
-        words, has_label = _words(_text(path, name), where, "index" if place_of is None else "id")
+        words, has_label = _words(
+            read_text(path, f"{name}: {path}", _WANTED),
+            where,
+            "index" if place_of is None else "id",
+        )
         if place_of is None:
             rows = _numbers_of(words, where, n)
         else:
@@ -229,31 +235,13 @@ def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
     return words, has_label
 
 
-def _columns(text: str, where: str, names: Sequence[str]) -> dict[str, list[str]] | None:
-    """Those columns of a CSV file that are in ``names``; None where its header lacks the first of them.
-
-    Names count in capital letters too. Rows whose fields are all empty are no rows.
-    """
-    for delimiter in (",", ";", "\t"):
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        try:
-            header = [name.strip().lower() for name in next(rows, [])]
-        except csv.Error:  # no header
-            continue
-        if names[0] not in header:
-            continue
-        places = {name: header.index(name) for name in names if name in header}
-        for name in places:
-            if header.count(name) > 1:
-                raise InputError(f"{where} has {header.count(name)} columns {name}; wanted one")
-        try:
-            lines = [row for row in rows if any(field.strip() for field in row)]
-        except csv.Error as error:
-            raise InputError(
-                f"{where} is damaged at line {rows.line_num} ({error}); wanted a whole CSV file"
-            ) from None
-        return {name: ["".join(row[place : place + 1]) for row in lines] for name, place in places.items()}
-    return None
+def _columns(text: str, where: str, names: tuple[str, ...]) -> dict[str, list[str]] | None:
+    """Those columns of a CSV file that are in ``names``; None where its header lacks the first of them."""
+    table = find_header(text, lambda header: names[0] in header)
+    if table is None:
+        return None
+    places, rows = table.places(where, names), [fields for _, fields in table.rows(where)]
+    return {name: ["".join(fields[place : place + 1]) for fields in rows] for name, place in places.items()}
 
 
 def _lines(text: str) -> list[str]:
@@ -263,11 +251,3 @@ def _lines(text: str) -> list[str]:
 
 def _is_array(path: Path) -> bool:
     return is_npy(path) or path.suffix == ".npy"
-
-
-def _text(path: Path, name: str) -> str:
-    """The content of a text file, without byte order mark."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None

@@ -91,7 +91,7 @@ def test_classes_that_are_numbers_are_names(tmp_path):
         (["row,class\n3,cat\n"], "wanted a header that names a column label, and a column id or index"),
         (["3,cat\n"], "begins with '3,cat'"),
         ([""], "is empty"),
-        (["index,label,label\n3,cat,dog\n"], "has several columns label"),
+        (["index,label,label\n3,cat,dog\n"], "has 2 columns label; wanted one"),
         ([b"index,label\n3,\xff\n"], "is not UTF-8 text"),
     ],
 )

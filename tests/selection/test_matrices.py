@@ -164,7 +164,7 @@ def test_row_numbers(tmp_path):
         with pytest.raises(InputError, match=r"x: .*rows\.txt holds row (50|-1); wanted 0 to 49"):
             labeled(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="nor UTF-8 text"):
+    with pytest.raises(InputError, match=r"is not UTF-8 text; wanted a \.npy file, CSV or text"):
         labeled(path)
     with pytest.raises(InputError, match="does not exist"):
         labeled(tmp_path / "none")
@@ -262,7 +262,7 @@ def test_csv_files_that_are_damaged(tmp_path):
     path = tmp_path / "picks.csv"
     for text, message in (
         ('rank,index,id\n0,41,"a, b\n1,7,c\n', r"damaged at line 3 \(unexpected end of data\)"),
-        ('"index\n41\n', "holds '\"index'; wanted one row number a line"),
+        ('"index\n41\n', r"damaged at line 2 \(unexpected end of data\)"),
         (f"index,id\n41,{'a' * 131_073}\n", r"damaged at line 2 \(field larger than field limit"),
         ('index,id\n41,"a"b\n', "damaged at line 2"),
         ("rank,index\n0,41\n1\n", "holds ''; wanted one row number a line"),

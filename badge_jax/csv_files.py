@@ -1,0 +1,95 @@
+"""CSV files as spreadsheets and labeling tools write them."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from badge_jax.errors import InputError
+
+_DELIMITERS = (",", ";", "\t")
+
+
+class CsvText(NamedTuple):
+    """A CSV file with a header.
+
+    Attributes:
+        text: the file.
+        delimiter: between its fields.
+        header: names of its columns, in lower case and without spaces around them.
+    """
+
+    text: str
+    delimiter: str
+    header: list[str]
+
+    def places(self, where: str, names: tuple[str, ...]) -> dict[str, int]:
+        """Which columns have these names, of those that are there.
+
+        Raises:
+            InputError: if one is there twice.
+        """
+        for name in names:
+            if (count := self.header.count(name)) > 1:
+                raise InputError(f"{where} has {count} columns {name}; wanted one")
+        return {name: self.header.index(name) for name in names if name in self.header}
+
+    def rows(self, where: str) -> Iterator[tuple[int, list[str]]]:
+        """The rows below the header with their line numbers, without those whose fields are all blank.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        reader = csv.reader(io.StringIO(self.text, newline=""), strict=True, delimiter=self.delimiter)
+        try:
+            rows = (fields for fields in reader if any(field.strip() for field in fields))
+            next(rows, None)
+            for fields in rows:
+                yield reader.line_num, fields
+        except csv.Error as error:
+            raise InputError(
+                f"{where} is damaged at line {reader.line_num} ({error}); wanted a whole CSV file"
+            ) from None
+
+
+def read_text(path: Path, where: str, wanted: str) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Args:
+        path: of the file.
+        where: how messages begin.
+        wanted: what would do, for messages.
+
+    Raises:
+        InputError: for a file that is no such text.
+    """
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{where} is not UTF-8 text; wanted {wanted}") from None
+
+
+def find_header(text: str, is_header: Callable[[list[str]], bool]) -> CsvText | None:
+    """The text as a CSV file, its fields apart by commas, semicolons or tabs.
+
+    Args:
+        text: of the file.
+        is_header: whether names of columns, in lower case, are those of a header.
+
+    Returns:
+        `CsvText`; None if the first line that is not blank is no header.
+    """
+    first = next((line for line in re.split(r"\r\n|\r|\n", text) if line.strip(" \t,;")), "")
+    for delimiter in _DELIMITERS:
+        try:
+            names = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        except csv.Error:
+            continue
+        if is_header(names):
+            return CsvText(text, delimiter, names)
+    return None
