@@ -28,6 +28,7 @@ from badge_jax.selection import (
     read_ids,
     read_labeled,
     run_task,
+    split_name,
 )
 
 _BASE_BYTES = 300_000_000  # memory of a process with JAX and the compiled programs
@@ -42,7 +43,8 @@ class Select:
     out: Path
     """CSV file to write the picks to, best first: rank, index, and further columns by --ids and --explain."""
     features: Path | None = None
-    """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
+    """Features [n, d], the input of the output layer, of float16, float32 or float64: .npy, .npz, .parquet,
+    .arrow, .feather, .csv, .h5, .zarr, .safetensors or .pt. FILE:NAME names an array or column of a file."""
     logits: Path | None = None
     """Logits [n, classes], in the same formats; [n] or [n, 1] for two classes."""
     probabilities: Path | None = None
@@ -104,7 +106,7 @@ class Select:
             inputs = inputs._replace(labeled=labeled)
         task = make_task(options, inputs)
         out = file_to_write(self.out)
-        for path in (*given.values(), *self.labeled, self.ids):
+        for path in (*(split_name(path)[0] for path in given.values()), *self.labeled, self.ids):
             if path is not None and path.resolve() == out:
                 raise InputError(f"--out is {path}, which is read as input; wanted another file")
         if self.dry_run:
