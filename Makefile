@@ -1,5 +1,6 @@
 # make demo | test | lint | bench     each makes .venv and installs what it needs, once
 # make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
+# make formats                        installs what reads Parquet, HDF5 and other files
 # make test-extras | test-all         the tests that need those; every test, slow ones too
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -42,6 +43,10 @@ peers: .venv/.peers
 
 data: .venv/.data
 
+.PHONY: formats
+formats: .venv/.formats
+test-extras test-all: .venv/.formats
+
 clean:
 	rm -rf .venv .venv-newest
 
@@ -62,6 +67,10 @@ clean:
 
 .venv/.data: .venv/.test
 	$(PIP) --editable '.[data]'
+	touch $@
+
+.venv/.formats: .venv/.test
+	$(PIP) --editable '.[formats]'
 	touch $@
 
 .venv-newest/.test: pyproject.toml

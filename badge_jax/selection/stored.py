@@ -22,6 +22,7 @@ from badge_jax.errors import EnvironmentFailure, InputError, missing_extra, one_
 
 BLOCK = 2**22  # bytes read at once
 _LARGEST_PIECE = 2**26  # of chunks that are larger, an array is held in memory
+_PIECES = 32  # read at one opening: a system may map a megabyte around each
 FLOATS = "float16, float32 or float64"
 _OF_THE_MACHINE = {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ESTALE}
 
@@ -154,12 +155,17 @@ class InPlace:
 
     @property
     def piece_bytes(self) -> int:
-        return self.rows_together * self._row_bytes if self.rows_together > 1 else 0
+        # a piece as stored, unpacked, and on its way between the two
+        return 3 * self._bytes_together if self.rows_together > 1 else 0
+
+    @property
+    def _bytes_together(self) -> int:
+        return self.rows_together * self._row_bytes
 
     @property
     def why_whole(self) -> str | None:
-        if self.reason is None and self.piece_bytes > _LARGEST_PIECE:
-            return f"in chunks of {math.ceil(self.piece_bytes / 1e6):,} MB"
+        if self.reason is None and self.rows_together > 1 and self._bytes_together > _LARGEST_PIECE:
+            return f"in chunks of {math.ceil(self._bytes_together / 1e6):,} MB"
         return self.reason
 
     def read(self) -> np.ndarray:
@@ -191,11 +197,13 @@ class InPlace:
     def take_rows(self, indices: np.ndarray) -> np.ndarray:
         found = np.empty((len(indices), *self.shape[1:]), self.dtype)
         order = np.argsort(indices, kind="stable")  # in the order of the file
-        pieces = np.asarray(indices)[order] // self.rows_together
-        with self.file.errors_in_one_line(), self.opened() as rows:
-            for places in np.split(order, np.flatnonzero(np.diff(pieces)) + 1) if len(order) else ():
-                first, last = int(indices[places[0]]), int(indices[places[-1]]) + 1
-                found[places] = self._checked(rows(first, last), last - first)[indices[places] - first]
+        ends = np.flatnonzero(np.diff(indices[order] // self.rows_together)) + 1
+        pieces = np.split(order, ends) if len(order) else []
+        for some in range(0, len(pieces), _PIECES):
+            with self.file.errors_in_one_line(), self.opened() as rows:
+                for places in pieces[some : some + _PIECES]:
+                    first, last = int(indices[places[0]]), int(indices[places[-1]]) + 1
+                    found[places] = self._checked(rows(first, last), last - first)[indices[places] - first]
         return found
 
     def check(self) -> None:

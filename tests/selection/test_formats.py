@@ -167,7 +167,7 @@ def test_memory_budgets(tmp_path, monkeypatch):
     plain = make_task(SelectOptions(4, "coreset"), Inputs(features=matrix_of(values, "features"))).work_bytes
     save_hdf5(tmp_path / "x.h5", values, chunks=(1000, 64), compression="lzf")
     for spare, is_streamed in ((0, True), (values.nbytes, False)):
-        budget = plain + 1000 * 64 * 4 + spare
+        budget = plain + 3 * 1000 * 64 * 4 + spare
         task = make_task(
             SelectOptions(4, "coreset", memory_budget=budget), Inputs(features=open_matrix(path, "features"))
         )
