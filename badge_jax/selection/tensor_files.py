@@ -1,6 +1,7 @@
 """Arrays in HDF5 files, zarr stores, and files of safetensors and PyTorch; rows are read where they lie."""
 
 import contextlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,12 +27,8 @@ def open_hdf5(file: File) -> Stored:
             raise InputError(f"{file.where} holds {key} as a group of {listed(inside)}; wanted one array")
         if dataset.shape is None:
             raise InputError(f"{file.where} holds {key} without a value; wanted an array")
-        is_own = dataset.chunks is None and not dataset.is_virtual and dataset.external is None
-        if is_own and dataset.id.get_storage_size() < dataset.nbytes:
-            raise InputError(
-                f"{file.where} holds {dataset.id.get_storage_size()} bytes of {key} where {dataset.nbytes} are "
-                "expected; wanted an array that has been written"
-            )
+        if not dataset.is_virtual and dataset.external is None:
+            _check_written(file, key, dataset)
         shape, dtype = dataset.shape, dataset.dtype
         rows_together = dataset.chunks[0] if dataset.chunks else 1
 
@@ -42,6 +39,33 @@ def open_hdf5(file: File) -> Stored:
             yield lambda start, stop: dataset[start:stop]
 
     return InPlace(file, shape, dtype, opened, rows_together)
+
+
+def _check_written(file: File, key: str, dataset: Any) -> None:
+    """Raises InputError for an array of HDF5 that is not all there: what was never written would be read as
+    zeros, and the library crashes at some damaged lists of chunks."""
+    if dataset.chunks is None:
+        found, expected, unit = dataset.id.get_storage_size(), dataset.nbytes, "bytes"
+    else:
+        end, checksum = file.path.stat().st_size, 4 if dataset.fletcher32 else 0
+        starts = set()
+
+        def look(chunk: Any) -> None:
+            sizes = zip(chunk.chunk_offset, dataset.chunks, dataset.shape, strict=True)
+            is_inside = all(start % size == 0 and start < length for start, size, length in sizes)
+            if is_inside and chunk.size > checksum and chunk.byte_offset + chunk.size <= end:
+                starts.add(chunk.chunk_offset)
+
+        dataset.id.chunk_iter(look)
+        expected = math.prod(
+            -(-length // size) for length, size in zip(dataset.shape, dataset.chunks, strict=True)
+        )
+        found, unit = len(starts), "chunks"
+    if found < expected:
+        raise InputError(
+            f"{file.where} holds {found} {unit} of {key} where {expected} are expected; wanted an array that "
+            "has been written, whole"
+        )
 
 
 def open_zarr(file: File) -> Stored:

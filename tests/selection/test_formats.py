@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import struct
 import sys
 import warnings
 from pathlib import Path
@@ -335,7 +336,7 @@ def test_tables_that_are_no_matrix(tmp_path, end):
 
 @pytest.mark.extras
 def test_slices_of_arrow_arrays(tmp_path):
-    """Batches that begin within their buffers, and lists that other lists without a value lie between."""
+    """Batches that begin within their buffers, and empty ones."""
     pa, ipc = library("pyarrow"), library("pyarrow.ipc")
     for is_fixed in (False, True):
         batch = pa.record_batch({"x": lists(VALUES, is_fixed)})
@@ -368,9 +369,12 @@ def test_hdf5_files_that_hold_no_matrix(tmp_path):
         file["nothing"] = h5py.Empty("f")
         file["number"] = 3.5
         file.create_dataset("unwritten", (10, 3), np.float32)
+        file.create_dataset("started", (10, 3), np.float32, chunks=(4, 2))[:5] = 1.0
+        file.create_dataset("small chunks", data=VALUES[:5], chunks=(1, 1))
         file.create_virtual_dataset("virtual", layout := h5py.VirtualLayout((2, 6), np.float32))
         del layout
     np.testing.assert_array_equal(open_matrix(Path(f"{path}:linked"), "x").read(0, 50), VALUES)
+    np.testing.assert_array_equal(open_matrix(Path(f"{path}:small chunks"), "x").read(0, 5), VALUES[:5])
     for key, message in (
         ("", "holds group/a, group/b, integers, .*; wanted one array, or one called x, or .*: x.h5:group/a"),
         (":c", "holds group/a, .*; wanted 'c' among them"),
@@ -380,6 +384,10 @@ def test_hdf5_files_that_hold_no_matrix(tmp_path):
         (":integers", "is int64; wanted float16, float32, float64"),
         (":nothing", "holds nothing without a value; wanted an array"),
         (":number", r"has shape \(\); wanted a matrix"),
+        (
+            ":started",
+            "holds 4 chunks of started where 6 are expected; wanted an array that has been written, whole",
+        ),
         (
             ":unwritten",
             "holds 0 bytes of unwritten where 120 are expected; wanted an array that has",
@@ -391,6 +399,21 @@ def test_hdf5_files_that_hold_no_matrix(tmp_path):
     refused(path, "holds nothing; wanted one array, or one called x")
     path.write_bytes(b"no HDF5")
     refused(path, "cannot be read .*; wanted an HDF5 file that is whole")
+
+
+@pytest.mark.extras
+def test_a_list_of_chunks_that_crashes_the_library(tmp_path):
+    """A chunk of no bytes, of which a checksum of four is taken away."""
+    path, chunks = tmp_path / "x.h5", []
+    save_chunked_hdf5(path, VALUES)
+    with library("h5py").File(path) as file:
+        file["deep/x"].id.chunk_iter(lambda chunk: chunks.append(chunk))
+    # in the list of chunks, a size stands before a mask and the offsets
+    entry = struct.pack("<IIQQ", chunks[4].size, 0, *chunks[4].chunk_offset)
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, bytes(4) + entry[4:]))
+    refused(path, "holds 13 chunks of deep/x where 14 are expected", ":deep/x")
 
 
 @pytest.mark.extras
