@@ -16,7 +16,7 @@ _PARQUET_BYTES = 100_000_000  # for pages and what is decoded, measured for 0.1 
 
 
 def open_parquet(file: File) -> Stored:
-    """Columns of a Parquet file, read by pyarrow. Raises InputError if there is none, or it is damaged."""
+    """Columns of a Parquet file, read by pyarrow."""
     parquet = file.library("pyarrow.parquet")
 
     def open_file() -> Any:
@@ -45,7 +45,7 @@ def open_parquet(file: File) -> Stored:
 
 
 def open_arrow(file: File) -> Stored:
-    """Columns of an Arrow or Feather file, or of a stream in a file, read by pyarrow. Raises InputError if there is none, or it is damaged."""
+    """Columns of an Arrow or Feather file, or of a stream in a file, read by pyarrow."""
     pa, ipc = file.library("pyarrow"), file.library("pyarrow.ipc")
     with file.path.open("rb") as head:
         magic = head.read(6)
@@ -108,7 +108,7 @@ def open_arrow(file: File) -> Stored:
 
 
 def open_csv(file: File) -> Stored:
-    """Columns of a CSV file with a header; fields apart by commas, semicolons or tabs. Raises InputError if there is none, or it is damaged."""
+    """Columns of a CSV file with a header; fields apart by commas, semicolons or tabs."""
     with _text(file) as text:
         header, delimiter = _header(file, text)
         n = sum(1 for line in text if line != "\n")

@@ -13,7 +13,7 @@ from badge_jax.selection.stored import FLOATS, File, InPlace, Rows, Stored, list
 
 
 def open_hdf5(file: File) -> Stored:
-    """The array in an HDF5 file, read by h5py. Raises InputError if there is none, or it is damaged."""
+    """The array in an HDF5 file, read by h5py."""
     h5py = file.library("h5py")
     with h5py.File(file.path, "r") as content:
         found: list[str] = []
@@ -70,7 +70,7 @@ def _check_written(file: File, key: str, dataset: Any) -> None:
 
 
 def open_zarr(file: File) -> Stored:
-    """The array in a zarr store of version 2 or 3. Raises InputError if there is none, or it is damaged."""
+    """The array in a zarr store of version 2 or 3."""
     zarr = file.library("zarr")
     root = zarr.open(zarr.storage.LocalStore(file.path, read_only=True), mode="r")
     if isinstance(root, zarr.Array):
@@ -100,7 +100,7 @@ _OF_SAFETENSORS = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16":
 
 
 def open_safetensors(file: File) -> Stored:
-    """The tensor in a safetensors file. Raises InputError if there is none, or it is damaged."""
+    """The tensor in a safetensors file."""
     safetensors = file.library("safetensors")
     with safetensors.safe_open(str(file.path), framework="np") as content:
         key = file.chosen(list(content.keys()))
@@ -119,7 +119,7 @@ def open_safetensors(file: File) -> Stored:
 
 
 def open_torch(file: File) -> Stored:
-    """The tensor in a file of torch.save. Raises InputError if there is none, or it is damaged."""
+    """The tensor in a file of torch.save."""
     torch = file.library("torch")
     if not zipfile.is_zipfile(file.path):
         raise InputError(
