@@ -1,5 +1,6 @@
 # make demo | test | lint | bench     each makes .venv and installs what it needs, once
-# make peers | data | cluster         installs PyTorch and others to compare with; TFDS and OpenML; submitit and Dask
+# make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
+# make cluster | formats              installs submitit and Dask; what reads Parquet, HDF5 and other files
 # make test-extras | test-all         the tests that need those; every test, slow ones too
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -12,7 +13,7 @@ QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backen
 
 NEWEST ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12)
 
-.PHONY: demo test test-extras test-all test-newest lint bench peers data cluster clean
+.PHONY: demo test test-extras test-all test-newest lint bench peers data cluster formats clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
@@ -20,10 +21,10 @@ demo: .venv/.demo
 test: .venv/.test
 	$(QUICK) $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-extras: .venv/.peers .venv/.data .venv/.cluster
+test-extras: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "extras and not slow"
 
-test-all: .venv/.peers .venv/.data .venv/.cluster
+test-all: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-newest: .venv-newest/.test
@@ -43,6 +44,8 @@ peers: .venv/.peers
 data: .venv/.data
 
 cluster: .venv/.cluster
+
+formats: .venv/.formats
 
 clean:
 	rm -rf .venv .venv-newest
@@ -68,6 +71,10 @@ clean:
 
 .venv/.cluster: .venv/.test
 	$(PIP) --editable '.[slurm,dask]'
+	touch $@
+
+.venv/.formats: .venv/.test
+	$(PIP) --editable '.[formats]'
 	touch $@
 
 .venv-newest/.test: pyproject.toml

@@ -23,13 +23,14 @@ _LONGEST_HEADER = 10_000
 _BLOCK = 2**22  # bytes read at once
 
 
-def open_array(path: Path, name: str) -> "StoredArray":
+def open_array(path: Path, name: str, key: str | None = None) -> "StoredArray":
     """The array in a ``.npy`` or ``.npz`` file; only its header is read now.
 
     Args:
         path: of the file.
         name: its name in messages. In a ``.npz`` file of several arrays, the one of this name is taken, without
             the dashes of an option.
+        key: name of the array in a ``.npz`` file, in place of ``name``.
 
     Returns:
         `StoredArray`.
@@ -39,14 +40,15 @@ def open_array(path: Path, name: str) -> "StoredArray":
     """
     check_file(path, name, "a .npy or .npz file")
     if not is_npy(path) and (path.suffix == ".npz" or zipfile.is_zipfile(path)):
-        archive, key = Archive(path, name), name.lstrip("-")
-        if key not in archive and len(archive) == 1:
-            [key] = archive
-        if key not in archive:
-            raise InputError(
-                f"{name}: {path} holds {', '.join(archive) or 'nothing'}; wanted one array, or one called {key}"
-            )
-        return archive[key]
+        archive, wanted = Archive(path, name), name.lstrip("-") if key is None else key
+        if wanted not in archive and len(archive) == 1 and key is None:
+            [wanted] = archive
+        if wanted not in archive:
+            one = f"one array, or one called {wanted}" if key is None else f"{wanted!r} among them"
+            raise InputError(f"{name}: {path} holds {', '.join(archive) or 'nothing'}; wanted {one}")
+        return archive[wanted]
+    if key is not None:
+        raise InputError(f"{name}: {path} is one array, without a name; wanted the path alone, without :{key}")
     return open_npy(path, name)
 
 
@@ -173,6 +175,11 @@ class StoredArray:
         if self.offset is None:
             return "compressed"
         return "in Fortran order" if self.is_fortran else None
+
+    @property
+    def piece_bytes(self) -> int:
+        """Memory for what must be unpacked to read a row, besides the rows, in bytes: none."""
+        return 0
 
     def read(self) -> np.ndarray:
         """The array in memory, as stored.

@@ -34,6 +34,7 @@ from badge_jax.selection import (
     read_labeled,
     run_distributed,
     run_task,
+    split_name,
     summarize,
 )
 from badge_jax.selection.explain import cells_of
@@ -51,7 +52,8 @@ class Select:
     out: Path
     """CSV file to write the picks to, best first: rank, index, and further columns by --ids and --explain."""
     features: Path | None = None
-    """Features [n, d], the input of the output layer: .npy or .npz of float16, float32 or float64."""
+    """Features [n, d], the input of the output layer, of float16, float32 or float64: .npy, .npz, .parquet,
+    .arrow, .feather, .csv, .h5, .zarr, .safetensors or .pt. FILE:NAME names an array or column of a file."""
     logits: Path | None = None
     """Logits [n, classes], in the same formats; [n] or [n, 1] for two classes."""
     probabilities: Path | None = None
@@ -128,7 +130,8 @@ class Select:
             labeled = read_labeled(self.labeled, "--labeled", n, ids=ids, skipped=self.skipped)
             inputs = inputs._replace(labeled=labeled)
         task = make_task(options, inputs)
-        read = [path for path in (*given.values(), *self.labeled, self.ids) if path is not None]
+        given_files = [split_name(path)[0] for path in given.values()]
+        read = [path for path in (*given_files, *self.labeled, self.ids) if path is not None]
         is_writer = jax.process_index() == 0
         out = self._checked_output("--out", self.out, read, ids) if is_writer else None
         page = None if self.page is None else self._checked_output("--page", self.page, read, ids)

@@ -3,6 +3,7 @@
 from badge_jax.selection._forecast import Forecast, forecast
 from badge_jax.selection._select import Selection, run_task, select
 from badge_jax.selection.distributed import run_distributed
+from badge_jax.selection.formats import split_name
 from badge_jax.selection.matrices import matrix_of, open_matrix
 from badge_jax.selection.page import batch_page
 from badge_jax.selection.pictures import Picture, pictures
@@ -33,5 +34,6 @@ __all__ = [
     "run_distributed",
     "run_task",
     "select",
+    "split_name",
     "summarize",
 ]

@@ -48,4 +48,5 @@ def work_bytes(
     # a tile as stored, a copy of it on its way to the device, and one as float32; distances to 256 centres
     tile, source = tile_size(n, width), max(matrix.dtype.itemsize for matrix in needed)
     tile_bytes = tile * width * (2 * source + 4) + 4 * tile * 256
-    return whole + 40 * n + 4 * width * num_held + comparing + tile_bytes
+    pieces = sum(matrix.piece_bytes for matrix in needed)
+    return whole + 40 * n + 4 * width * num_held + comparing + tile_bytes + pieces

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from badge_jax._version import __version__
+from badge_jax.array_files import StoredArray
 from badge_jax.errors import InputError
 from badge_jax.processes import agree
 from badge_jax.selection._select import Selection
@@ -105,7 +106,8 @@ def _on_devices(task: Task, sharding: NamedSharding) -> Strategy:
         )
     for matrix in task.needed:
         stored = matrix.stored
-        if stored is None or stored.member is not None or stored.why_whole is not None:
+        is_member = isinstance(stored, StoredArray) and stored.member is not None  # its checksum is of all rows
+        if stored is None or is_member or stored.why_whole is not None:
             found = "no file" if stored is None else stored.why_whole or "in an archive"
             raise InputError(
                 f"{matrix.name} is {found}; wanted a .npy file in C order, so that a process reads its own rows"

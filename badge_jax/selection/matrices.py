@@ -1,4 +1,4 @@
-"""Matrices that are read by the row, from memory or from ``.npy`` and ``.npz`` files."""
+"""Matrices that are read by the row, from memory or from files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from badge_jax.array_files import StoredArray, open_array
 from badge_jax.errors import InputError
+from badge_jax.selection.formats import open_stored
+from badge_jax.selection.stored import Stored
 
 _DTYPES = ("float16", "float32", "float64")
 
@@ -29,7 +30,7 @@ class Matrix(NamedTuple):
     dtype: np.dtype
     read: Callable[[int, int], np.ndarray]
     take: Callable[[np.ndarray], np.ndarray]
-    stored: StoredArray | None
+    stored: Stored | None
 
     @property
     def num_bytes(self) -> int:
@@ -40,6 +41,11 @@ class Matrix(NamedTuple):
     def why_whole(self) -> str | None:
         """Why a file can only be read whole; None if its rows can be read where they lie, or are in memory."""
         return None if self.stored is None else self.stored.why_whole
+
+    @property
+    def piece_bytes(self) -> int:
+        """Memory for what must be unpacked to read a row of a file, besides the rows, in bytes."""
+        return 0 if self.stored is None else self.stored.piece_bytes
 
     @property
     def is_in_place(self) -> bool:
@@ -75,15 +81,16 @@ def matrix_of(array: Any, name: str, *, is_column: bool = False) -> Matrix:
 
 
 def open_matrix(path: Path, name: str, *, is_column: bool = False) -> Matrix:
-    """The matrix in a ``.npy`` file, or in a ``.npz`` file.
+    """The matrix in a file: ``.npy``, ``.npz``, Parquet, Arrow, CSV, HDF5, zarr, safetensors or PyTorch's.
 
-    Only its header is read now; `Matrix.read` and `Matrix.take` read its rows. One that is compressed or in
-    Fortran order is to be brought into memory first, by `in_memory`.
+    Little more than its shape is read now; `Matrix.read` and `Matrix.take` read its rows. One that has the
+    property `Matrix.why_whole` is to be brought into memory first, by `in_memory`.
 
     Args:
-        path: of the file. It holds [n, width] float16, float32 or float64.
-        name: its name in messages. In a ``.npz`` file of several arrays, the one of this name is read, without
-            the dashes of an option.
+        path: of the file. It holds [n, width] float16, float32 or float64. Behind a colon it may name the
+            array, tensor or column that is wanted, as in ``data.parquet:embedding``.
+        name: its name in messages. Of several arrays, the one of this name is read, without the dashes of an
+            option, unless ``path`` names one.
         is_column: whether an array [n] is taken as [n, 1].
 
     Returns:
@@ -91,6 +98,7 @@ def open_matrix(path: Path, name: str, *, is_column: bool = False) -> Matrix:
 
     Raises:
         InputError: if the file is missing, damaged or pickled, or holds anything else.
+        EnvironmentFailure: if the library that reads its format is not installed.
 
     Example:
         >>> import tempfile
@@ -105,7 +113,7 @@ def open_matrix(path: Path, name: str, *, is_column: bool = False) -> Matrix:
         array([[3., 4.],
                [1., 2.]], dtype=float32)
     """
-    stored = open_array(path, name)
+    stored = open_stored(path, name)
     shape = (*stored.shape, 1) if is_column and len(stored.shape) == 1 else stored.shape
     n, width = _checked_shape(shape, stored.dtype, name)
     return Matrix(
