@@ -4,9 +4,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from badge_jax.errors import InputError
 
@@ -93,3 +93,18 @@ def find_header(text: str, is_header: Callable[[list[str]], bool]) -> CsvText | 
         if is_header(names):
             return CsvText(text, delimiter, names)
     return None
+
+
+def csv_bytes(columns: Mapping[str, list]) -> bytes:
+    """A CSV file with a header and the rows of a table, in UTF-8.
+
+    Args:
+        columns: name -> values, equally many in each.
+    """
+    text = io.StringIO()
+    text.write(",".join(columns) + "\n")
+    # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line
+    has_return = any("\r" in value for values in columns.values() for value in values if isinstance(value, str))
+    quoting: Any = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()

@@ -1,16 +1,13 @@
 """The CSV files that a campaign writes: batches to fill in, and labels."""
 
-import csv
-import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from badge_jax.campaign.folder import Batch, Campaign
 from badge_jax.campaign.inputs import input_paths
 from badge_jax.campaign.state import reserved
+from badge_jax.csv_files import csv_bytes
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
 
@@ -71,7 +68,7 @@ def write_batch(campaign: Campaign, batch: Batch, out: Path | None, *, force: bo
     if campaign.ids is not None:
         columns["id"] = [campaign.ids[row] for row in batch.rows]
     columns |= {"audit": batch.is_audit.astype(int).tolist(), "label": [""] * k}
-    content = _csv(columns)
+    content = csv_bytes(columns)
     if target.exists() and not force and target.read_bytes() != content:
         raise InputError(
             f"{path} exists and is not batch {batch.number} as it was written; `tell` it if it holds answers, "
@@ -122,7 +119,7 @@ def write_labels(campaign: Campaign, out: Path) -> int:
         with target.open("rb") as file:
             if file.read(len(header)) != header:
                 raise InputError(f"{out} exists and holds something else than labels; give another name")
-    write_whole(target, _csv(columns))
+    write_whole(target, csv_bytes(columns))
     return len(rows)
 
 
@@ -138,14 +135,3 @@ def _output_file(campaign: Campaign, path: Path) -> Path:
     if target in own or (target.parent == folder and target.name.startswith("predictions-")):
         raise InputError(f"{path} is a file that the campaign needs; wanted another name")
     return target
-
-
-def _csv(columns: Mapping[str, list]) -> bytes:
-    """A header and the lines of a table."""
-    text = io.StringIO()
-    text.write(",".join(columns) + "\n")
-    # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line
-    has_return = any("\r" in value for values in columns.values() for value in values if isinstance(value, str))
-    quoting: Any = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()

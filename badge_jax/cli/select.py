@@ -1,7 +1,5 @@
 """``badge-jax select``: chooses the next batch from a pool in files."""
 
-import csv
-import io
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from badge_jax.cli.numbers import num_bytes
 from badge_jax.cli.processes import Processes
 from badge_jax.cli.progress import Progress
 from badge_jax.compiled import keep_compiled_programs
+from badge_jax.csv_files import csv_bytes
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
@@ -159,7 +158,7 @@ class Select:
         for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
             warnings.warn(remark, UserWarning, stacklevel=2)
         # both are made before one is written
-        table = _picks_csv(selection if self.explain else selection._replace(explanation={}), ids).encode()
+        table = _picks_csv(selection if self.explain else selection._replace(explanation={}), ids)
         content = b"" if summary is None else self._page_of(summary).encode()
         write_whole(out, table)
         left = int(task.available.sum()) - self.k
@@ -209,7 +208,7 @@ class Select:
         return batch_page(summary._replace(pictures=found))
 
 
-def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
+def _picks_csv(selection: Selection, ids: list[str] | None) -> bytes:
     """The header and a line for each pick, as CSV; NaN gives an empty field."""
     columns: dict[str, list] = {
         "rank": list(range(len(selection.indices))),
@@ -218,14 +217,7 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> str:
     if ids is not None:
         columns["id"] = [ids[index] for index in columns["index"]]
     columns |= {name: cells_of(values) for name, values in selection.explanation.items()}
-    text = io.StringIO()
-    text.write(",".join(columns) + "\n")
-    # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line
-    has_return = any("\r" in id for id in columns.get("id", ()))
-    csv.writer(
-        text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    ).writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return csv_bytes(columns)
 
 
 def _formula_remarks(selection: Selection, ids: list[str] | None) -> list[str]:
