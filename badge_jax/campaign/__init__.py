@@ -17,6 +17,7 @@ from badge_jax.campaign.folder import (
 from badge_jax.campaign.head import HEADS, TrainedHead, fit_head, head_outputs
 from badge_jax.campaign.inputs import CampaignFiles
 from badge_jax.campaign.options import CampaignOptions, check_options
+from badge_jax.campaign.page import write_page
 from badge_jax.campaign.pools import FrozenPool
 from badge_jax.campaign.propose import CurrentModel, Proposal, current_model, frozen_pool, propose
 from badge_jax.campaign.report import CampaignStatus, ModelNow, campaign_status, status_lines
@@ -81,4 +82,5 @@ __all__ = [
     "wilson_interval",
     "write_batch",
     "write_labels",
+    "write_page",
 ]

@@ -4,6 +4,7 @@
 - ``log.jsonl``: batches and answers in the order in which they came, see `log`. The state is made from it.
 - ``predictions-N.npy``: the classes that the model behind batch N gives all rows.
 - ``batch-N.csv``: the batch, for people to fill in, unless another file was named.
+- ``batch-N.html``: a page about it.
 - ``.lock``: locked while a process works here.
 
 A batch is in the log before its file is written, and answers before anybody is told that they were taken. So a

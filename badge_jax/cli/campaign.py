@@ -21,6 +21,7 @@ from badge_jax.campaign import (
     tell_answers,
     write_batch,
     write_labels,
+    write_page,
 )
 from badge_jax.campaign.tables import check_batch_file
 from badge_jax.cli.numbers import num_bytes
@@ -103,21 +104,36 @@ class Next:
     """CSV file to write; without it, batch-N.csv in the folder."""
     force: bool = False
     """Overwrite a file that is not this batch."""
+    images: Path | None = None
+    """Folder that holds a picture for each id, to be shown on the batch's page."""
 
     def execute(self) -> None:
-        """Writes the batch."""
+        """Writes the batch, and a page about it, batch-N.html in the folder."""
         keep_compiled_programs()
         find_devices()
         with open_campaign(self.directory) as campaign:
+            self._check_images(campaign)
             check_batch_file(campaign, self.out, force=self.force)
             campaign, batch = next_batch(campaign, self.k, self.logits)
             path = write_batch(campaign, batch, self.out, force=self.force)
+            page = write_page(campaign, batch, self.images)
         for remark in batch.remarks:
             warnings.warn(remark, UserWarning, stacklevel=2)
         audit = f", {int(batch.is_audit.sum())} of them for the audit" if batch.is_audit.any() else ""
         answered = int((~batch.is_open).sum())
         known = f"; {answered} have an answer already" if answered else ""
         print(f"batch {batch.number}: {len(batch.rows)} rows{audit}{known}: {path}")
+        print(f"a page about it: {page}")
+
+    def _check_images(self, campaign: Campaign) -> None:
+        if self.images is not None and campaign.ids is None:
+            raise InputError(
+                "--images are found by id, and the campaign has no ids; wanted it without --images"
+            )
+        if self.images is not None and not self.images.is_dir():
+            raise InputError(
+                f"--images {self.images} is not a folder; wanted one that holds a file for each id"
+            )
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _classes(summary: BatchSummary) -> list[Html]:
     of_picks = np.bincount(summary.columns["predicted_class"], minlength=len(of_pool))
     order = np.lexsort((np.arange(len(of_pool)), -of_pool, -of_picks))
     shown = np.sort(order[:_NUM_CLASSES])
-    lines = [(str(label), int(of_picks[label]), int(of_pool[label])) for label in shown]
+    lines = [(_class(summary, label), int(of_picks[label]), int(of_pool[label])) for label in shown]
     if rest := len(of_pool) - len(shown):
         left = (of_picks.sum() - of_picks[shown].sum(), of_pool.sum() - of_pool[shown].sum())
         lines.append((f"{rest:,} others", int(left[0]), int(left[1])))
@@ -202,9 +202,16 @@ def _classes(summary: BatchSummary) -> list[Html]:
     header = ("class", "picks", "share of picks", "pool", "share of pool")
     return [
         html.heading("Predicted classes"),
-        html.paragraph("Of the picks, and of all rows that could be chosen. Classes go by number, from 0."),
+        html.paragraph(
+            "Of the picks, and of all rows that could be chosen."
+            + (" Classes go by number, from 0." if summary.classes is None else "")
+        ),
         html.table("Rows by predicted class", header, rows),
     ]
+
+
+def _class(summary: BatchSummary, label: int) -> str:
+    return str(label) if summary.classes is None else _shortened(summary.classes[label])
 
 
 def _share(share: float, most: float, kind: str) -> Html:
@@ -263,7 +270,10 @@ def _picks(summary: BatchSummary) -> list[Html]:
         header.append(Html('<span class="id">id</span>'))
         cells.append([Html(f'<bdi class="id">{text(_shortened(id))}</bdi>') for id in summary.ids[:shown]])
     header += [name for _, name, _ in given]
-    cells += [list(cells_of(columns[name][:shown])) for name, _, _ in given]
+    for name, _, _ in given:
+        found = columns[name][:shown]
+        is_class = name in ("predicted_class", "second_class")
+        cells.append([_class(summary, label) for label in found] if is_class else list(cells_of(found)))
     words = ["rank: the order chosen, from 0" + ("; leads to the map" if drawn else "")]
     words += [f"{name}: {what}" for _, name, what in given if what]
     limit = [] if shown == k else [html.paragraph(f"The first {shown:,} of {k:,}; the CSV file has all.")]

@@ -33,6 +33,7 @@ class BatchSummary(NamedTuple):
             None if there are no predictions.
         map: the pool in a plane; None if there is nothing to draw it by.
         pictures: of the first picks; None if no pictures are wanted.
+        classes: names of the classes; None to call them by number.
     """
 
     strategy: str
@@ -45,6 +46,7 @@ class BatchSummary(NamedTuple):
     pool_classes: np.ndarray | None = None
     map: PoolMap | None = None
     pictures: Sequence[Picture] | None = None
+    classes: Sequence[str] | None = None
 
 
 def summarize(

@@ -18,6 +18,10 @@ from badge_jax.campaign import open_campaign
 from badge_jax.cli import main
 
 FEATURES, LABELS = blobs(200)
+PNG = bytes.fromhex(  # one pixel
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
 
 
 @pytest.fixture
@@ -55,7 +59,10 @@ def test_a_whole_campaign(here, capsys):
     assert capsys.readouterr().out == "pets: 200 rows, 20 of them reserved for the audit, 3 classes\n"
     for number in (1, 2):
         assert campaign("next", "pets", "--k", "20", "--out", "batch.csv", "--force") == 0
-        assert capsys.readouterr().out == f"batch {number}: 20 rows, 2 of them for the audit: batch.csv\n"
+        assert capsys.readouterr().out == (
+            f"batch {number}: 20 rows, 2 of them for the audit: batch.csv\n"
+            f"a page about it: pets/batch-{number}.html\n"
+        )
         label("batch.csv", "answers.csv", ";")
         assert campaign("tell", "pets", "answers.csv") == 0
         assert capsys.readouterr().out == f"20 new labels\nbatch {number}: all answered\n"
@@ -77,6 +84,34 @@ def test_a_whole_campaign(here, capsys):
         exported = list(csv.DictReader(file))
     assert all(line["label"] == CLASSES[LABELS[int(line["index"])]] for line in exported)
     assert len(exported) == 40
+
+
+def test_the_page_of_a_batch(here, capsys):
+    """It shows ids, classes by name and pictures; the same batch has the same page."""
+    words = ["--ids", "ids.txt", "--classes", "cat,<b>dog</b>,cow", "--strategy", "margin"]
+    assert campaign("start", "pets", "--features", "features.npy", *words, "--cold-start", "random") == 0
+    assert campaign("next", "pets", "--k", "9", "--images", "nowhere") == 2
+    assert "--images nowhere is not a folder; wanted one that holds" in capsys.readouterr().err
+    Path("pictures").mkdir()
+    for row in range(200):
+        Path("pictures", f"image {row}").write_bytes(PNG)
+    assert campaign("next", "pets", "--k", "9", "--images", "pictures") == 0
+    first = Path("pets/batch-1.html").read_text()
+    assert first.count('src="data:image/png') == 9
+    assert "Predicted classes" not in first, "there is no model yet"
+    with open_campaign("pets") as found:
+        rows = found.state.batch
+    lines = "".join(f"{row},{LABELS[row]}\n" for row in rows)
+    Path("answers.csv").write_text(f"index,label\n{lines}")
+    assert campaign("tell", "pets", "answers.csv") == 0
+    assert campaign("next", "pets", "--k", "5") == 0
+    page = Path("pets/batch-2.html").read_text()
+    assert "Rows by predicted class" in page
+    assert "&lt;b&gt;dog" in page
+    assert "<b>" not in page
+    assert "labeled or left out before: 9" in page
+    assert campaign("next", "pets", "--k", "5") == 0
+    assert Path("pets/batch-2.html").read_text() == page
 
 
 def test_answers_in_parts_corrections_and_unasked_rows(here, capsys):

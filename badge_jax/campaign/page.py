@@ -1,0 +1,61 @@
+"""The page of a campaign's batch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from badge_jax.campaign.folder import Batch, Campaign, read_predictions
+from badge_jax.campaign.inputs import open_pool
+from badge_jax.campaign.state import reserved
+from badge_jax.files import write_whole
+from badge_jax.selection import BatchSummary, batch_page, pictures, pool_map
+
+NUM_PICTURES = 1000
+
+
+def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> Path:
+    """Writes the page of the last batch into the campaign's folder, see `batch_page`.
+
+    Args:
+        campaign: an open one.
+        batch: its last.
+        images: folder with a picture for each id; None for no pictures.
+
+    Returns:
+        Path of the page, ``batch-N.html``.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from badge_jax.campaign import CampaignFiles, CampaignOptions, start_campaign
+        >>> from badge_jax.campaign import next_batch, open_campaign, write_page
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> np.save(folder / "features.npy", np.random.default_rng(0).normal(size=(50, 4)))
+        >>> options = CampaignOptions(("cat", "dog"), cold_start="random")
+        >>> start_campaign(folder / "pets", options, CampaignFiles(folder / "features.npy"))
+        >>> with open_campaign(folder / "pets") as campaign:
+        ...     write_page(*next_batch(campaign, 10)).name
+        'batch-1.html'
+    """
+    options, line, rows = campaign.options, campaign.batches[-1], batch.rows
+    is_labeled = campaign.labels_before >= 0
+    predictions = read_predictions(campaign, line)
+    is_free = ~is_labeled & ~campaign.state.excluded & ~reserved(campaign.state)
+    ids = None if campaign.ids is None else [campaign.ids[row] for row in rows]
+    summary = BatchSummary(
+        options.cold_start if predictions is None else options.strategy,
+        options.seed,
+        len(is_labeled),
+        int(is_labeled.sum()),
+        rows,
+        ids,
+        {} if predictions is None else {"predicted_class": predictions[rows]},
+        None if predictions is None else np.bincount(predictions[is_free], minlength=len(options.classes)),
+        pool_map(open_pool(campaign.directory, campaign.config).features, "features", rows, is_labeled),
+        None if images is None or ids is None else pictures(images, ids[:NUM_PICTURES]),
+        options.classes,
+    )
+    path = campaign.directory / f"batch-{batch.number}.html"
+    write_whole(path, batch_page(summary).encode())
+    return path
