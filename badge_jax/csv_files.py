@@ -41,13 +41,19 @@ class CsvText(NamedTuple):
         """The rows below the header with their line numbers, without those whose fields are all blank.
 
         Raises:
-            InputError: if the file is damaged.
+            InputError: if the file is damaged, or a row has not a field for each column.
         """
+        width = len(self.header)
         reader = csv.reader(io.StringIO(self.text, newline=""), strict=True, delimiter=self.delimiter)
         try:
             rows = (fields for fields in reader if any(field.strip() for field in fields))
             next(rows, None)
             for fields in rows:
+                if len(fields) < width or any(field.strip() for field in fields[width:]):
+                    raise InputError(
+                        f"{where}, line {reader.line_num}: {len(fields)} fields; wanted {width}, as in the "
+                        "header"
+                    )
                 yield reader.line_num, fields
         except csv.Error as error:
             raise InputError(

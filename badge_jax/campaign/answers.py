@@ -34,10 +34,9 @@ def read_answers(
 
     A file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are not
     read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
-    mark. Where both columns say which row it is, they must agree; without ids, the id of a row is its number.
-    A label is the name of a class or, if no name is a number, its number from 0. An empty label says that the
-    row was skipped. Spaces around a field do not matter. The same answer may stand there several times, and an
-    empty label beside a label counts for nothing.
+    mark. Where both columns say which row it is, they must agree; where rows have no ids, the index says it.
+    A label is the name of a class; an empty one is −1. Spaces around a field do not matter. The same answer may
+    stand there several times, and an empty label beside a label counts for nothing.
 
     Args:
         paths: of the files.
@@ -61,7 +60,7 @@ def read_answers(
         ([7, 3], [1, -1])
     """
     rows_of = _RowNames(n, ids)
-    labels_of = LabelNames(classes)
+    labels_of = LabelNames(classes, by_number=False)
     found: dict[int, tuple[int, str]] = {}
     problems: list[str] = []
     for path in paths:
@@ -94,15 +93,19 @@ class _RowNames:
         id, index = record.get("id", ""), record.get("index", "")
         if not id.strip() and not index.strip():
             raise InputError(f"the label {record['label'][:40]!r} has no id and no index")
-        by_id = self._by_id(id) if id.strip() else None
         by_index = self._by_index(index, "index") if index.strip() else None
+        if self._rows is None and by_index is None:
+            raise InputError(f"id {id[:40]!r}, and the rows have no ids; wanted a column index")
+        by_id = self._by_id(id) if id.strip() and self._rows is not None else None
         if by_id is not None and by_index is not None and by_id != by_index:
-            raise InputError(f"id {id[:40]!r} is row {by_id}, and the index is {by_index}; wanted the same")
+            raise InputError(
+                f"id {id[:40]!r} is row {by_id}, and the index is {by_index}; wanted the same, or no column "
+                "index"
+            )
         return by_id if by_id is not None else by_index  # type: ignore[return-value]  # one of them is there
 
     def _by_id(self, id: str) -> int:
-        if self._rows is None:
-            return self._by_index(id, "id")
+        assert self._rows is not None
         row = self._rows.get(id.strip())
         if row is None:
             raise InputError(f"unknown id {id[:40]!r}")
@@ -117,13 +120,23 @@ class _RowNames:
         return int(match[1])
 
 
+def _is_number(text: str) -> bool:
+    """Whether a spreadsheet may take it for a number, and write it in another way."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 class LabelNames:
     """Finds the number of the class that a label names."""
 
-    def __init__(self, classes: Sequence[str]):
+    def __init__(self, classes: Sequence[str], *, by_number: bool):
         self._classes = classes
         self._numbers = {name: number for number, name in enumerate(classes)}
-        self._takes_numbers = not any(_NUMBER.fullmatch(name) for name in classes)
+        self._has_numbers = any(_is_number(name) for name in classes)
+        self._takes_numbers = by_number and not self._has_numbers
 
     def find(self, text: str) -> int:
         word = text.strip()
@@ -140,6 +153,8 @@ class LabelNames:
             raise InputError(
                 f"class {word[:40]} does not exist; wanted 0 to {len(self._classes) - 1}, or a name"
             )
+        if match is not None and not self._has_numbers:  # counted from 0 or from 1? nobody knows
+            raise InputError(f"label {word[:40]!r} is a number; wanted a name: {', '.join(self._classes)}")
         raise unknown_name("class", word[:40], self._classes)
 
 
@@ -152,12 +167,9 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
         found = f"begins with {first[:60]!r}" if first else "is empty"
         raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
-    places, width = table.places(str(path), ("id", "index", "label")), len(table.header)
+    places = table.places(str(path), ("id", "index", "label"))
     for number, fields in table.rows(str(path)):
-        where = f"{path}, line {number}"
-        if len(fields) < width or any(field.strip() for field in fields[width:]):
-            raise InputError(f"{where}: {len(fields)} fields; wanted {width}; nothing was taken")
-        yield where, {name: fields[place] for name, place in places.items()}
+        yield f"{path}, line {number}", {name: fields[place] for name, place in places.items()}
 
 
 def _named(record: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ from badge_jax.campaign.inputs import (
     FORMAT,
     OPTIONS,
     CampaignFiles,
+    check_rows,
     code_of,
     held_out,
     new_config,
@@ -128,8 +129,8 @@ def start_campaign(directory: Path | str, options: CampaignOptions, files: Campa
             for name in config:
                 if name not in _MAY_DIFFER and known.get(name) != config[name]:
                     raise InputError(
-                        f"{directory} holds a campaign with {name} = {known.get(name)!r}, not "
-                        f"{config[name]!r}; give another folder"
+                        f"{directory} holds a campaign with {_difference(name, known.get(name), config[name])}"
+                        "; give another folder"
                     )
             if known["memory_budget"] != config["memory_budget"]:
                 _write_config(directory, {**known, "memory_budget": config["memory_budget"]})
@@ -148,7 +149,7 @@ def open_campaign(directory: Path | str) -> Iterator[Campaign]:
 
     Raises:
         InputError: if there is none, or what is there is damaged. A UserWarning says that the last line of the
-            log was cut off.
+            log was cut off, or that lines seem to be lost.
         EnvironmentFailure: if another process works there.
 
     Example:
@@ -170,6 +171,16 @@ def open_campaign(directory: Path | str) -> Iterator[Campaign]:
                 UserWarning,
                 stacklevel=3,
             )
+        number = campaign.state.num_batches + 1
+        for name in (f"batch-{number}.csv", f"batch-{number}.html"):
+            if (directory / name).exists():  # it is written after the line of the log
+                warnings.warn(
+                    f"{directory / 'log.jsonl'} does not know of {name}, which is there: lines at its end are "
+                    "lost, and may be asked again; put back a copy of it if you have one",
+                    UserWarning,
+                    stacklevel=3,
+                )
+                break
         yield campaign
 
 
@@ -208,6 +219,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     crc32 = None if logits is None else checksum(logits)
     state, options = campaign.state, campaign.options
     if state.is_open.any():
+        check_rows(campaign.directory, campaign.config)
         _check_same(campaign, k, crc32)
         return campaign, _last_batch(campaign, [])
     remarks = [
@@ -243,8 +255,8 @@ def tell_answers(
     Args:
         campaign: an open one.
         paths: of the files, see `read_answers`.
-        skipped: what becomes of rows with an empty label, "exclude" or "offer", see `take`. None: "exclude",
-            and files without any label are refused.
+        skipped: what becomes of rows with an empty label, "exclude" or "offer", see `take`. None: an empty
+            label is no answer, and files without any label are refused.
 
     Returns:
         The campaign, and what the answers did.
@@ -268,6 +280,7 @@ def tell_answers(
         >>> taken.num_new
         2
     """
+    check_rows(campaign.directory, campaign.config)
     classes, n = campaign.options.classes, len(campaign.state.labels)
     rows, labels = read_answers(paths, n=n, classes=classes, ids=campaign.ids)
     if skipped is None and not (labels >= 0).any():
@@ -275,8 +288,13 @@ def tell_answers(
             f"{', '.join(map(str, paths))}: no label in {len(rows)} rows; to skip them all, say "
             "--skipped exclude or --skipped offer"
         )
-    policy = skipped or "exclude"
+    policy, num_blank = skipped or "exclude", 0
+    if skipped is None:
+        is_blank = labels < 0
+        num_blank = int((is_blank & (campaign.state.labels[rows] < 0)).sum())
+        rows, labels = rows[~is_blank], labels[~is_blank]
     _, taken = take(campaign.state, rows, labels, skipped=policy)
+    taken = taken._replace(num_blank=num_blank)
     if not len(taken.rows):
         return campaign, taken
     told = {"rows": taken.rows.tolist(), "labels": taken.labels.tolist(), "skipped": policy}
@@ -310,6 +328,19 @@ def read_predictions(campaign: Campaign, line: Mapping[str, Any]) -> np.ndarray 
     if line["predictions"] is None or not path.is_file() or checksum(path) != line["predictions"]:
         return None
     return open_npy(path, "predictions").read().astype(np.int32)
+
+
+def _difference(name: str, known: Any, given: Any) -> str:
+    """How a known value of the configuration differs from the one given, in words."""
+    if name != "files" or not isinstance(known, dict):
+        return f"{name} = {known!r}, not {given!r}"
+    file = next(key for key in {**known, **given} if known.get(key) != given.get(key))
+    flag = f"--{file.replace('_', '-')}"
+    if file not in known:
+        return f"no {flag}"
+    if file not in given:
+        return f"{flag} {known[file]['path']}"
+    return f"another content of {flag}, or another path ({known[file]['path']})"
 
 
 def _write_predictions(campaign: Campaign, number: int, predictions: np.ndarray) -> int:

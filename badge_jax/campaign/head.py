@@ -76,7 +76,7 @@ def fit_head(
         True
     """
     exact = features.astype(np.float64)
-    mean = exact.mean(axis=0)
+    mean = exact.mean(axis=0).astype(np.float32)  # the same as in `head_outputs`, also for far-off features
     spread = np.sqrt(np.mean((exact - mean) ** 2))
     scale = 1 / spread if spread > 0 else 1.0
     room = max(_LEAST_ROOM, 1 << (len(features) - 1).bit_length())
@@ -90,9 +90,7 @@ def fit_head(
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.variables)):
         raise EnvironmentFailure(f"the {name} head has diverged: its weights are not finite")
     accuracy = float(result.train_accuracy)
-    return TrainedHead(
-        name, num_classes, result.variables, mean.astype(np.float32), np.float32(scale), accuracy
-    )
+    return TrainedHead(name, num_classes, result.variables, mean, np.float32(scale), accuracy)
 
 
 def head_outputs(head: TrainedHead, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from badge_jax.selection.matrices import Matrix
 from badge_jax.strategies import STRATEGIES
 
 FORMAT = 1  # of config.json and log.jsonl
-OPTIONS = ("classes", "strategy", "cold_start", "head", "audit", "seed", "memory_budget")
+OPTIONS = ("classes", "strategy", "cold_start", "head", "audit", "seed", "memory_budget", "unique")
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,19 @@ def open_pool(directory: Path, config: Mapping[str, Any]) -> FrozenPool:
     given = [name for name in ("features", "representation") if name in config["files"]]
     opened = {name: open_matrix(_checked_path(directory, config, name), _flag(name)) for name in given}
     return _pool_of({name: ready_to_read(matrix, is_streamed=is_streamed) for name, matrix in opened.items()})
+
+
+def check_rows(directory: Path, config: Mapping[str, Any]) -> None:
+    """Checks that rows are still those that they were: by their ids, or else by the features.
+
+    Raises:
+        InputError: for files that are missing, or have changed since the campaign began.
+    """
+    if "ids" in config["files"]:  # they are checked when they are read
+        return
+    for name in ("features", "representation"):
+        if name in config["files"]:
+            _checked_path(directory, config, name)
 
 
 def held_out(directory: Path, config: Mapping[str, Any], head: TrainedHead | None) -> tuple[int, int] | None:
@@ -220,7 +233,7 @@ def _check_distinct(ids: list[str]) -> None:
 
 def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndarray:
     """Labels [t] int32 of the held-out rows. Raises InputError for one that is missing or unknown."""
-    known, labels = LabelNames(classes), np.empty(num_rows, np.int32)
+    known, labels = LabelNames(classes, by_number=True), np.empty(num_rows, np.int32)
     words = _words(path, "--test-labels")
     if len(words) != num_rows:
         raise InputError(

@@ -26,6 +26,7 @@ class CampaignOptions:
         audit: share of each batch that is for the audit, from 0 to less than 1.
         seed: of everything that is drawn, from 0 to 2³² − 1.
         memory_budget: bytes for the pool and the work on it, see `SelectOptions`. None: no limit.
+        unique: whether picks may be copies, see `SelectOptions`.
 
     Example:
         >>> from badge_jax.campaign import CampaignOptions
@@ -40,6 +41,7 @@ class CampaignOptions:
     audit: float = 0.0
     seed: int = 0
     memory_budget: int | None = None
+    unique: float | None = None
 
 
 def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions:
@@ -90,12 +92,13 @@ def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions
         options.audit,
         options.seed,
         options.memory_budget,
+        options.unique,
     )
 
 
 def _check_task(options: CampaignOptions, strategy: str, inputs: Inputs) -> None:
     """Raises InputError where a strategy cannot choose a row, in memory that the budget allows."""
-    make_task(SelectOptions(1, strategy, options.seed, options.memory_budget), inputs)
+    make_task(SelectOptions(1, strategy, options.seed, options.memory_budget, unique=options.unique), inputs)
 
 
 _FROZEN = ("features", "representation")

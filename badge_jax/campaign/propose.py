@@ -174,7 +174,8 @@ def _chosen(
         strategy, logits = options.strategy, part_of(model.outputs.logits, keep)
         features = part_of(model.outputs.hidden or pool.features, keep)
     seeds = np.random.SeedSequence([options.seed, _SELECT_STREAM, state.num_batches])
-    select = SelectOptions(k, strategy, int(seeds.generate_state(1)[0]), options.memory_budget)
+    seed = int(seeds.generate_state(1)[0])
+    select = SelectOptions(k, strategy, seed, options.memory_budget, unique=options.unique)
     inputs = inputs_for(strategy, features, logits, fixed)
     selection = run_task(make_task(select, inputs._replace(labeled=np.flatnonzero(state.labels[keep] >= 0))))
     return keep[selection.indices], selection.remarks

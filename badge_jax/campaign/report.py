@@ -12,6 +12,7 @@ from badge_jax.campaign.folder import Campaign, read_predictions, scratch_folder
 from badge_jax.campaign.inputs import held_out, open_pool
 from badge_jax.campaign.propose import current_model
 from badge_jax.campaign.state import audit_rows, reserved, training_rows
+from badge_jax.names import checksum
 from badge_jax.selection import open_matrix
 
 
@@ -22,11 +23,13 @@ class ModelNow(NamedTuple):
         what: which model it is, for people.
         predictions: [n] int32, its classes for all rows.
         test: rows of the held-out ones that it has right, and how many there are; None where that is not known.
+        is_own: whether it is the user's own model, not the head.
     """
 
     what: str
     predictions: np.ndarray
     test: tuple[int, int] | None
+    is_own: bool
 
 
 class CampaignStatus(NamedTuple):
@@ -45,7 +48,7 @@ class CampaignStatus(NamedTuple):
         audit: what the audit says of it; None without a model or an audit.
         predicted_of_class: [c] int64, rows of the pool that the model gives each class; None without a model.
         agreements: κ of each pair of successive models, the last pair last. A model after a part of a batch
-            does not count here.
+            does not count here, nor do those before a change between the head and models of one's own.
         changed: share of the pool to which the last two of these give different classes; None for fewer.
     """
 
@@ -95,7 +98,8 @@ def campaign_status(campaign: Campaign, logits: Path | None = None) -> CampaignS
     if now is not None and not state.is_open.any():
         models.append(now)  # a part of a batch changes little, and would pass for settled predictions
     counted = audit_rows(state)
-    pairs = list(itertools.pairwise(models))
+    same = list(itertools.takewhile(lambda model: model.is_own == models[-1].is_own, reversed(models)))
+    pairs = list(itertools.pairwise(reversed(same)))  # a head and a model of one's own differ for other reasons
     return CampaignStatus(
         num_rows=len(state.labels),
         classes=campaign.options.classes,
@@ -142,7 +146,7 @@ def status_lines(status: CampaignStatus) -> list[str]:
         return [*lines, "model: none yet"]
     lines.append(f"model: {status.model.what}")
     if status.audit is not None:
-        lines += _audit_lines(status.audit)
+        lines += _audit_lines(status.audit, status.num_audited)
     if status.model.test is not None:
         right, total = status.model.test
         lines.append(f"held-out rows: {right:,} of {total:,} right, accuracy {right / total:.3f}")
@@ -152,23 +156,29 @@ def status_lines(status: CampaignStatus) -> list[str]:
 
 def _models_of_batches(campaign: Campaign) -> list[ModelNow]:
     """The models that the batches were chosen by, the last one last."""
-    models = []
+    models: list[ModelNow] = []
+    last: tuple[int | None, int | None] | None = None
     for line in campaign.batches:
-        predictions = read_predictions(campaign, line)
-        if predictions is not None:
+        predictions, of = read_predictions(campaign, line), (line["num_training"], line["logits"])
+        if predictions is None and line["predictions"] is not None:
+            models, last = [], None  # lost: those before and after it do not follow each other
+        elif predictions is not None and of != last:  # else it is the same model, from the same labels
+            last = of
             count, test = line["num_training"], line["test"]
             kind = "your logits" if count is None else f"{campaign.options.head} head on {count:,} labels"
             what = f"{kind}, before batch {line['batch']}"
-            models.append(ModelNow(what, predictions, tuple(test) if test else None))
+            models.append(ModelNow(what, predictions, tuple(test) if test else None, count is None))
     return models
 
 
 def _model_now(campaign: Campaign, logits: Path | None) -> ModelNow | None:
     """The model that the next batch would be chosen by; None where it is that of the last batch, or there is
     none."""
-    is_own = bool(campaign.batches) and campaign.batches[-1]["logits"] is not None
-    if logits is None and (is_own or not _has_new_labels(campaign)):
+    own = campaign.batches[-1]["logits"] if campaign.batches else None
+    if logits is None and (own is not None or not _has_new_labels(campaign)):
         return None
+    if logits is not None and own is not None and logits.is_file() and checksum(logits) == own:
+        return None  # they are those that the last batch was chosen by
     with scratch_folder(campaign) as scratch:
         pool = open_pool(campaign.directory, campaign.config)
         given = None if logits is None else open_matrix(logits, "--logits")
@@ -183,6 +193,7 @@ def _model_now(campaign: Campaign, logits: Path | None) -> ModelNow | None:
         own if model.num_training is None else trained,
         model.outputs.predictions,
         held_out(campaign.directory, campaign.config, model.head),
+        model.num_training is None,
     )
 
 
@@ -192,15 +203,22 @@ def _has_new_labels(campaign: Campaign) -> bool:
     return not np.array_equal(campaign.state.labels[outside], campaign.labels_before[outside])
 
 
-def _audit_lines(audit: Audit) -> list[str]:
+def _audit_lines(audit: Audit, num_audited: int) -> list[str]:
+    waiting = []
+    if num_waiting := num_audited - audit.total:
+        waiting = [
+            f"audit: {num_waiting:,} labels wait: the audit counts from the head of its order up to the first "
+            "row without an answer"
+        ]
     if not audit.total:
-        return ["audit: no answers yet"]
+        return waiting or ["audit: no labels yet"]
     num_seen = int((audit.rows_of_class > 0).sum())
     return [
         f"audit: {audit.num_correct:,} of {audit.total:,} rows right, accuracy {audit.accuracy:.3f}, 95 % "
         f"interval {audit.low:.3f} to {audit.high:.3f} (Wilson)",
         f"balanced accuracy: {audit.balanced_accuracy:.3f}, over the {num_seen} of {len(audit.rows_of_class)} "
         "classes that occur in the audit",
+        *waiting,
     ]
 
 
@@ -217,8 +235,8 @@ def _stability_lines(status: CampaignStatus) -> list[str]:
     )
     pairs = "pair" if len(last) == 1 else f"{len(last)} pairs"
     return [
-        f"stability: the last batch changes the class of {100 * status.changed:.1f} % of the pool, mean kappa "
-        f"{mean:.3f} over the last {pairs}",
+        f"stability: the last two models differ on {100 * status.changed:.1f} % of the pool; mean kappa of the "
+        f"last {pairs} of models {mean:.3f}",
         f"{remark} ({rule})",
     ]
 

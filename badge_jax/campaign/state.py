@@ -58,6 +58,7 @@ class Taken(NamedTuple):
         num_repeated: answers that were known already.
         num_skipped: rows without a label that were skipped.
         num_kept: rows that were skipped and keep the label that they have.
+        num_blank: rows without a label whose empty label counts for nothing.
     """
 
     rows: np.ndarray
@@ -67,6 +68,7 @@ class Taken(NamedTuple):
     num_repeated: int
     num_skipped: int
     num_kept: int
+    num_blank: int = 0
 
 
 def begin(n: int, *, audit: float = 0.0, seed: int = 0) -> CampaignState:

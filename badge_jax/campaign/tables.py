@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from badge_jax.campaign.folder import Batch, Campaign
-from badge_jax.campaign.inputs import input_paths
+from badge_jax.campaign.inputs import check_rows, input_paths
 from badge_jax.campaign.state import reserved
 from badge_jax.csv_files import csv_bytes
 from badge_jax.errors import InputError
@@ -78,20 +78,22 @@ def write_batch(campaign: Campaign, batch: Batch, out: Path | None, *, force: bo
     return path
 
 
-def write_labels(campaign: Campaign, out: Path) -> int:
+def write_labels(campaign: Campaign, out: Path, *, force: bool = False) -> int:
     """Writes all labels.
 
-    The columns are index, id where there are ids, label (the class's name), and audit (1 or 0).
+    The columns are index, id where there are ids, label (the class's name; empty for a row that was skipped and
+    is not offered again), and audit (1 or 0).
 
     Args:
         campaign: an open one.
         out: CSV file.
+        force: whether a file with other content may be overwritten.
 
     Returns:
         How many labels there are.
 
     Raises:
-        InputError: if the file exists and is something else than such labels.
+        InputError: if the file exists with other content, or the pool has changed.
 
     Example:
         >>> import tempfile
@@ -107,20 +109,19 @@ def write_labels(campaign: Campaign, out: Path) -> int:
         ...     write_labels(campaign, folder / "labels.csv")
         0
     """
+    check_rows(campaign.directory, campaign.config)
     target, state = _output_file(campaign, out), campaign.state
-    rows = np.flatnonzero(state.labels >= 0)
+    rows = np.flatnonzero((state.labels >= 0) | state.excluded)
     columns: dict[str, list] = {"index": rows.tolist()}
     if campaign.ids is not None:
         columns["id"] = [campaign.ids[row] for row in rows]
-    columns["label"] = [campaign.options.classes[label] for label in state.labels[rows]]
+    columns["label"] = ["" if label < 0 else campaign.options.classes[label] for label in state.labels[rows]]
     columns["audit"] = reserved(state)[rows].astype(int).tolist()
-    header = ",".join(columns).encode() + b"\n"
-    if target.exists():
-        with target.open("rb") as file:
-            if file.read(len(header)) != header:
-                raise InputError(f"{out} exists and holds something else than labels; give another name")
-    write_whole(target, csv_bytes(columns))
-    return len(rows)
+    content = csv_bytes(columns)
+    if target.exists() and not force and target.read_bytes() != content:
+        raise InputError(f"{out} exists and is not what it would be now; give another name, or --force")
+    write_whole(target, content)
+    return int((state.labels >= 0).sum())
 
 
 def _batch_path(campaign: Campaign, number: int, out: Path | None) -> Path:

@@ -198,17 +198,15 @@ def _joined(args: Sequence[str], option: str) -> list[str]:
     rest: list[str] = []
     values: list[str] = []
     is_value = False
-    for word in args:
+    for word, after in zip(args, [*args[1:], "-"], strict=True):
+        if word == option and after.startswith("-"):
+            raise InputError(f"{option} names no file; wanted one or more")
         flag, equals, value = word.partition("=")
         if is_value := flag == option or (is_value and not word.startswith("-")):
             values += [] if word == option else [value if equals and flag == option else word]
         else:
             rest.append(word)
-    if len(rest) == len(args):
-        return rest
-    if not values:
-        raise InputError(f"{option} names no file; wanted one or more")
-    return [*rest, option, *values]
+    return [*rest, option, *values] if values else rest
 
 
 def _training_command(name: str, called: str) -> type:

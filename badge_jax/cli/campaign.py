@@ -31,6 +31,7 @@ from badge_jax.errors import InputError
 from badge_jax.files import check_file
 
 _Directory = tyro.conf.Positional[Path]
+_NUM_CORRECTIONS = 10  # that are named
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Start:
     """Features [n, d] for the cold start and for strategies with embedding=representation, in the same formats.
     Without --features, the head is trained on them too."""
     ids: Path | None = None
-    """Ids of all rows (text with one a line, or .npy), for the column id."""
+    """Ids of all rows (text with one a line, CSV with a column id, or .npy), for the column id."""
     strategy: str = CampaignOptions.strategy
     """How to choose: a name that `badge-jax strategies` lists, with options in parentheses, such as
     'badge(first=norm)', or your own function that makes a strategy, module:function."""
@@ -57,7 +58,10 @@ class Start:
     features alone."""
     audit: float = CampaignOptions.audit
     """Share of each batch, such as 0.1, that is drawn at random, kept out of training, and used to estimate how
-    good the model is."""
+    good the model is. It cannot be added later."""
+    unique: float | None = None
+    """1 leaves out copies of labeled rows and of other picks, a cosine below 1 also what is nearer than it, as
+    in select."""
     head: str = CampaignOptions.head
     """What is trained on the features between batches: linear or mlp."""
     seed: int = CampaignOptions.seed
@@ -79,6 +83,7 @@ class Start:
             audit=self.audit,
             seed=self.seed,
             memory_budget=None if self.memory is None else num_bytes(self.memory, "--memory"),
+            unique=self.unique,
         )
         files = CampaignFiles(
             self.features, self.representation, self.ids, self.test_features, self.test_labels
@@ -86,7 +91,7 @@ class Start:
         start_campaign(self.directory, options, files)
         with open_campaign(self.directory) as campaign:
             n, reserve = len(campaign.state.labels), len(campaign.state.reserve)
-        audit = f", {reserve:,} of them reserved for the audit" if reserve else ""
+        audit = f", {reserve:,} of them reserved for the audit" if reserve else ", no audit"
         print(f"{self.directory}: {n:,} rows{audit}, {len(options.classes)} classes")
 
 
@@ -113,6 +118,9 @@ class Next:
         find_devices()
         with open_campaign(self.directory) as campaign:
             self._check_images(campaign)
+            if self.logits is not None and self.out is not None and self.out.resolve() == self.logits.resolve():
+                raise InputError(f"--out is {self.out}, which --logits is too; wanted another file")
+            is_again = bool(campaign.state.is_open.any())
             check_batch_file(campaign, self.out, force=self.force)
             campaign, batch = next_batch(campaign, self.k, self.logits)
             path = write_batch(campaign, batch, self.out, force=self.force)
@@ -122,7 +130,8 @@ class Next:
         audit = f", {int(batch.is_audit.sum())} of them for the audit" if batch.is_audit.any() else ""
         answered = int((~batch.is_open).sum())
         known = f"; {answered} have an answer already" if answered else ""
-        print(f"batch {batch.number}: {len(batch.rows)} rows{audit}{known}: {path}")
+        again = " again" if is_again else ""
+        print(f"batch {batch.number}{again}: {len(batch.rows)} rows{audit}{known}: {path}")
         print(f"a page about it: {page}")
 
     def _check_images(self, campaign: Campaign) -> None:
@@ -145,16 +154,17 @@ class Tell:
     files: tyro.conf.Positional[tuple[Path, ...]]
     """CSV files."""
     skipped: Literal["exclude", "offer"] | None = None
-    """What becomes of rows with an empty label: exclude never offers them again, offer may. Without it, they
-    are excluded, and files with no label at all are refused."""
+    """Rows with an empty label were skipped: exclude never offers them again, offer may. Without it, an empty
+    label is no answer yet, and files with no label at all are refused."""
 
     def execute(self) -> None:
         """Takes all of the answers or none."""
         if not self.files:
             raise InputError("tell wants a file; wanted one CSV file or more after the folder")
         with open_campaign(self.directory) as campaign:
+            before = campaign.state.labels
             campaign, taken = tell_answers(campaign, self.files, self.skipped)
-        print(*_lines(campaign, taken), sep="\n")
+        print(*_lines(campaign, taken), *_corrections(campaign, before, taken), sep="\n")
 
 
 @dataclass(frozen=True)
@@ -183,11 +193,13 @@ class Export:
     """Folder of the campaign."""
     out: Path
     """CSV file to write: index, id where there are ids, label, and audit."""
+    force: bool = False
+    """Overwrite a file with other content."""
 
     def execute(self) -> None:
         """Writes the labels."""
         with open_campaign(self.directory) as campaign:
-            count = write_labels(campaign, self.out)
+            count = write_labels(campaign, self.out, force=self.force)
         print(f"{count:,} labels: {self.out}")
 
 
@@ -231,6 +243,7 @@ def _lines(campaign: Campaign, taken: Taken) -> list[str]:
         (taken.num_skipped, "skipped"),
         (taken.num_repeated, "known already"),
         (taken.num_kept, "empty, and keep the label they have"),
+        (taken.num_blank, "without a label yet (--skipped says that they were skipped)"),
     )
     lines = [", ".join(f"{count:,} {what}" for count, what in counts if count) or "no answers"]
     state = campaign.state
@@ -239,8 +252,26 @@ def _lines(campaign: Campaign, taken: Taken) -> list[str]:
         lines.append(
             f"{int(unasked.sum()):,} of rows reserved for the audit, not asked for yet: kept out of training"
         )
+    asked = {row for line in campaign.batches for row in line["rows"]}
+    if num_unasked := sum(row not in asked for row in taken.rows.tolist()):
+        lines.append(f"{num_unasked:,} of rows that no batch has asked for")
     if state.num_batches:
         num_open = int(state.is_open.sum())
         rest = f"{num_open:,} of {len(state.batch):,} rows have no answer yet" if num_open else "all answered"
         lines.append(f"batch {state.num_batches}: {rest}")
     return lines
+
+
+def _corrections(campaign: Campaign, before: np.ndarray, taken: Taken) -> list[str]:
+    """A line for each label that was replaced, the first few."""
+    classes, ids = campaign.options.classes, campaign.ids
+    changed = [
+        (row, label) for row, label in zip(taken.rows, taken.labels, strict=True) if label >= 0 <= before[row]
+    ]
+    lines = [
+        f"corrected: {f'row {row}' if ids is None else ids[row][:40]}: {classes[before[row]]} is now "
+        f"{classes[label]}"
+        for row, label in changed[:_NUM_CORRECTIONS]
+    ]
+    rest = len(changed) - len(lines)
+    return [*lines, f"corrected: {rest:,} more"] if rest else lines

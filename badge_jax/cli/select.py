@@ -49,7 +49,7 @@ class Select:
     k: int
     """How many rows to choose."""
     out: Path
-    """CSV file to write the picks to, best first: rank, index, and further columns by --ids and --explain."""
+    """CSV file to write the picks to, in the order chosen: rank, index, and more by --ids and --explain."""
     features: Path | None = None
     """Features [n, d], the input of the output layer, of float16, float32 or float64: .npy, .npz, .parquet,
     .arrow, .feather, .csv, .h5, .zarr, .safetensors or .pt. FILE:NAME names an array or column of a file."""
@@ -162,7 +162,8 @@ class Select:
         content = b"" if summary is None else self._page_of(summary).encode()
         write_whole(out, table)
         left = int(task.available.sum()) - self.k
-        print(f"{self.out}: {self.k:,} rows to label, of {n:,}; {left:,} are left")
+        out_before = "" if self.labeled else "; no row was left out (--labeled)"
+        print(f"{self.out}: {self.k:,} rows to label, of {n:,}; {left:,} are left{out_before}")
         if page is not None:
             write_whole(page, content)
             print(f"{self.page}: a page about them, {len(content) / 1e6:,.1f} MB")

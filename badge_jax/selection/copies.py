@@ -14,6 +14,7 @@ from badge_jax.selection.matrices import Matrix
 from badge_jax.selection.survey import Survey
 from badge_jax.selection.task import Task
 
+_AT_ONCE = 4096  # rows
 DIGEST = 16  # bytes: among 10⁹ different rows, two share one with probability 10⁻²¹
 
 
@@ -104,14 +105,26 @@ def num_copies(digests: np.ndarray, among: np.ndarray, picks: np.ndarray) -> np.
 
 
 def remarks_on_repeats(task: Task, picks: np.ndarray) -> list[str]:
-    """A remark if picks are equal, in what is read of them, to earlier picks."""
+    """A remark if picks are equal, in what is read of them, to earlier picks or to labeled rows."""
     if not task.needed:
         return []
-    rows = np.hstack([_plain(matrix.take(picks)) for matrix in task.needed])
-    count = len(picks) - len({row.tobytes() for row in rows})
+    seen = _contents(task, task.labeled)
+    different = _contents(task, picks) - seen
+    count = len(picks) - len(different)
     if not count:
         return []
-    return [f"{count} of the {task.k} picks are copies of earlier picks; unique = 1 leaves them out"]
+    of = "earlier picks or of labeled rows" if seen else "earlier picks"
+    return [f"{count} of the {task.k} picks are copies of {of}; unique = 1 leaves them out"]
+
+
+def _contents(task: Task, rows: np.ndarray) -> set[bytes]:
+    """Digests of what is read of some rows."""
+    found: set[bytes] = set()
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        values = np.hstack([_plain(matrix.take(part)) for matrix in task.needed])
+        found |= {hashlib.blake2b(row.tobytes(), digest_size=DIGEST).digest() for row in values}
+    return found
 
 
 def _plain(rows: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from badge_jax.selection.summary import BatchSummary
 NUM_SHOWN = 1000  # picks in the table
 _NUM_CLASSES = 30
 _LONGEST = 100  # characters of an id
+_LITTLE = 0.1  # of the variance
 _WIDTH, _HEIGHT, _EDGE = 640, 440, 14
 
 _STYLE = """
@@ -149,6 +150,8 @@ def _description(found: PoolMap, num_outside: int) -> Iterable[str]:
         f"{second} from bottom to top. Rows that lie apart here are apart; rows that lie together need not be "
         "near."
     )
+    if sum(found.shares) < _LITTLE:
+        yield "This is so little of the variance that the map says almost nothing of the pool's shape."
     if num_outside:
         rows = (
             "1 row lies farther out, and is"

@@ -195,9 +195,7 @@ def _numbers_of(words: Sequence[str], where: str, n: int) -> np.ndarray:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", word.strip()):
             raise InputError(f"{where} holds {word[:40]!r}; wanted one row number a line")
     numbers = np.array([int(word) for word in words], np.int64)
-    is_outside = (numbers < 0) | (numbers >= n)
-    if is_outside.any():
-        raise InputError(f"{where} holds row {numbers[is_outside.argmax()]}; wanted 0 to {n - 1}")
+    row_numbers(numbers, n, where)
     return numbers
 
 
@@ -219,7 +217,7 @@ def _places(words: Sequence[str], where: str, place_of: Mapping[str, int]) -> tu
 
 def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
     """What a text or CSV file names rows by, and whether these rows have a label [m] bool."""
-    columns = _columns(text, where, (column, "label"))
+    columns = _columns(text, where, (column, "label", *(("id",) if column == "index" else ())))
     if columns is None:
         other = "id" if column == "index" else "index"
         if _columns(text, where, (other,)) is not None:
@@ -227,6 +225,10 @@ def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
             raise InputError(f"{where} has the column {other} and no column {column}; wanted one, {hint}")
         lines = [line for line in _lines(text) if line.strip()]
         return lines, np.ones(len(lines), bool)
+    if column == "index" and any(id.strip() for id in columns.get("id", [])):
+        warnings.warn(
+            f"{where} has ids, and there is no --ids; its row numbers are used", UserWarning, stacklevel=5
+        )
     labels = columns.get("label")
     words = columns[column]
     has_label = (
@@ -241,7 +243,7 @@ def _columns(text: str, where: str, names: tuple[str, ...]) -> dict[str, list[st
     if table is None:
         return None
     places, rows = table.places(where, names), [fields for _, fields in table.rows(where)]
-    return {name: ["".join(fields[place : place + 1]) for fields in rows] for name, place in places.items()}
+    return {name: [fields[place] for fields in rows] for name, place in places.items()}
 
 
 def _lines(text: str) -> list[str]:

@@ -274,7 +274,8 @@ def _check_needs(name: str, strategy: Strategy, given: dict[str, Matrix | None])
             )
         if given[need] is None:
             wanted = {
-                "logits": "logits or probabilities, and there are none",
+                "logits": "logits or probabilities, and there are none; without a model yet, kmeans chooses by "
+                "features alone, or see badge-jax campaign",
                 "features": "features, and there are none",
                 "representation": "a representation, and there is none",
             }

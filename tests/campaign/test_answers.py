@@ -37,7 +37,7 @@ def error_of(folder, *contents, **more):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("bom", [b"", codecs.BOM_UTF8])
 def test_dialects(tmp_path, bom, delimiter, end):
-    lines = ["index,label", "3,cat", "4,", "0,2", "9,dog"]
+    lines = ["index,label", "3,cat", "4,", "0,big cow", "9,dog"]
     content = bom + end.join(line.replace(",", delimiter) for line in lines).encode()
     assert read(tmp_path, content) == {3: 0, 4: -1, 0: 2, 9: 1}
 
@@ -45,11 +45,10 @@ def test_dialects(tmp_path, bom, delimiter, end):
 @pytest.mark.parametrize(
     ("content", "meaning"),
     [
-        ("index,label\n3,3\n4,0\n", {3: 3, 4: 0}),
-        ("index,label\n3.0,1.0\n4,\n", {3: 1, 4: -1}),  # pandas, a column with gaps
+        ("index,label\n3.0,dog\n4,\n", {3: 1, 4: -1}),  # pandas, a column with gaps
         ("rank,index,audit,label\n0,5,1,dog\n1,6,0,\n", {5: 1, 6: -1}),
         ("Label, Index \ncat, 3\n", {3: 0}),
-        ("id,label\n3,cat\n", {3: 0}),  # without ids, the id of a row is its number
+        ("index,id,label\n3,17,cat\n", {3: 0}),  # where rows have no ids, those are of the tool
         ("index,label\n3,cat\n3,cat\n3,\n", {3: 0}),
         ("index,label\n3,\n3,cat\n", {3: 0}),
         ("\n,\nindex,label\n\n3,cat\n,\n", {3: 0}),
@@ -64,20 +63,24 @@ def test_meaning(tmp_path, content, meaning):
 
 
 def test_ids(tmp_path):
-    assert read(tmp_path, "id,label\nz,cat\nsp,dog\n7,2\n", ids=IDS) == {9: 0, 8: 1, 6: 2}
+    assert read(tmp_path, "id,label\nz,cat\nsp,dog\n7,big cow\n", ids=IDS) == {9: 0, 8: 1, 6: 2}
     assert read(tmp_path, "index,id,label\n9,z,cat\n,7,dog\n3,,cat\n", ids=IDS) == {9: 0, 6: 1, 3: 0}
 
 
 def test_classes_that_are_numbers_are_names(tmp_path):
     assert read(tmp_path, "index,label\n1,2\n2,1.0\n", classes=("1", "2", "3")) == {1: 1, 2: 0}
     assert "unknown class '0'" in error_of(tmp_path, "index,label\n1,0\n", classes=("1", "2", "3"))
+    assert "unknown class '1'" in error_of(tmp_path, "index,label\n1,1\n", classes=("+1", "-1")), (
+        "a spreadsheet's"
+    )
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
         (["index,label\n3,cta\n"], "answers-0.csv, line 2: unknown class 'cta'; did you mean cat?"),
-        (["index,label\n3,4\n"], "line 2: class 4 does not exist; wanted 0 to 3, or a name"),
+        (["index,label\n3,1\n"], "line 2: label '1' is a number; wanted a name: cat, dog, big cow, sea-lion"),
+        (["id,label\n3,cat\n"], "line 2: id '3', and the rows have no ids; wanted a column index"),
         (["index,label\n10,cat\n"], "line 2: index 10 is not in the pool; wanted 0 to 9"),
         (["index,label\n-1,cat\n"], "line 2: index '-1' is no row number"),
         (["index,label\n1.5,cat\n"], "index '1.5' is no row number"),
@@ -135,11 +138,7 @@ def lines_of(rng, meaning, names):
     lines = []
     for row in [*meaning, *rng.choice([*meaning], rng.integers(3)).tolist()]:
         label = meaning[row]
-        spelled = (
-            ""
-            if label < 0
-            else str(rng.choice([CLASSES[label], f" {CLASSES[label]} ", str(label), f"{label}.0"]))
-        )
+        spelled = "" if label < 0 else str(rng.choice([CLASSES[label], f" {CLASSES[label]} "]))
         index = str(rng.choice([str(row), f"{row}.0", f" {row}"]))
         lines.append({"id": IDS[row], "index": index, "label": spelled})
     rng.shuffle(lines)
@@ -151,7 +150,7 @@ def broken(rng, lines, meaning):
     line = dict(lines[rng.integers(len(lines))])
     kind = rng.integers(5)
     if kind == 0:
-        line["label"] = str(rng.choice(["cats", "4", "-1", "1.5", "nan", "?"]))
+        line["label"] = str(rng.choice(["cats", "1", "0", "4", "-1", "1.5", "nan", "?"]))
     elif kind == 1:
         line["id"] = "nowhere.png"
     elif kind == 2:

@@ -66,7 +66,7 @@ def test_a_batch_s_file_and_an_export(begun):
     with open_campaign(folder) as campaign:
         assert write_labels(campaign, folder / "labels.csv") == 20
         assert write_labels(campaign, folder / "labels.csv") == 20
-        with pytest.raises(InputError, match="holds something else than labels"):
+        with pytest.raises(InputError, match="exists and is not what it would be now; give another"):
             write_labels(campaign, folder / "batch-1.csv")
     exported = {int(line["index"]): line for line in lines_of(folder / "labels.csv")}
     assert {row: line["label"] for row, line in exported.items()} == {

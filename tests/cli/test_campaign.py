@@ -101,7 +101,7 @@ def test_the_page_of_a_batch(here, capsys):
     assert "Predicted classes" not in first, "there is no model yet"
     with open_campaign("pets") as found:
         rows = found.state.batch
-    lines = "".join(f"{row},{LABELS[row]}\n" for row in rows)
+    lines = "".join(f"{row},{['cat', '<b>dog</b>', 'cow'][LABELS[row]]}\n" for row in rows)
     Path("answers.csv").write_text(f"index,label\n{lines}")
     assert campaign("tell", "pets", "answers.csv") == 0
     assert campaign("next", "pets", "--k", "5") == 0
@@ -114,6 +114,50 @@ def test_the_page_of_a_batch(here, capsys):
     assert Path("pets/batch-2.html").read_text() == page
 
 
+def test_a_pool_that_was_built_again_is_refused(here, capsys):
+    """Without ids, rows go by their numbers: then every command wants the features as they were."""
+    start("--cold-start", "random")
+    assert campaign("next", "pets", "--k", "5") == 0
+    label("pets/batch-1.csv", "answers.csv")
+    np.save("features.npy", FEATURES[::-1])
+    for args in (
+        ["next", "pets", "--k", "5"],
+        ["tell", "pets", "answers.csv"],
+        ["export", "pets", "--out", "l.csv"],
+    ):
+        capsys.readouterr()
+        assert campaign(*args) == 2, args
+        assert (
+            "has changed since the campaign began; wanted the file that it began with"
+            in capsys.readouterr().err
+        )
+
+
+def test_lines_of_the_log_that_are_lost_are_said(here, capsys):
+    start("--cold-start", "random")
+    assert campaign("next", "pets", "--k", "5") == 0
+    Path("pets/log.jsonl").unlink()
+    capsys.readouterr()
+    assert campaign("status", "pets") == 0
+    assert (
+        "log.jsonl does not know of batch-1.csv, which is there: lines at its end are lost"
+        in capsys.readouterr().err
+    )
+
+
+def test_copies_are_left_out_of_batches(here):
+    np.save("features.npy", np.tile(FEATURES[:20], (3, 1)))
+    start("--cold-start", "random", "--unique", "1", "--strategy", "margin")
+    for _ in range(2):
+        assert campaign("next", "pets", "--k", "8", "--out", "batch.csv", "--force") == 0
+        label("batch.csv", "answers.csv")
+        assert campaign("tell", "pets", "answers.csv") == 0
+    assert campaign("export", "pets", "--out", "labels.csv") == 0
+    with Path("labels.csv").open(newline="") as file:
+        rows = [int(line["index"]) for line in csv.DictReader(file)]
+    assert len({row % 20 for row in rows}) == 16
+
+
 def test_answers_in_parts_corrections_and_unasked_rows(here, capsys):
     start("--cold-start", "random", "--audit", "0.1")
     assert campaign("next", "pets", "--k", "10") == 0
@@ -123,15 +167,34 @@ def test_answers_in_parts_corrections_and_unasked_rows(here, capsys):
     answers_file(here / "first.csv", {batch[0]: 0, batch[1]: 1, batch[2]: -1})
     answers_file(here / "second.csv", {batch[0]: 2, batch[1]: -1, reserve[7]: 1})
     assert campaign("tell", "pets", "first.csv") == 0
-    assert capsys.readouterr().out == "2 new labels, 1 skipped\nbatch 1: 7 of 10 rows have no answer yet\n"
+    assert capsys.readouterr().out == (
+        "2 new labels, 1 without a label yet (--skipped says that they were skipped)\n"
+        "batch 1: 8 of 10 rows have no answer yet\n"
+    )
     assert campaign("tell", "pets", "second.csv") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "1 new labels, 1 corrected, 1 empty, and keep the label they have",
+        "1 new labels, 1 corrected",
         "1 of rows reserved for the audit, not asked for yet: kept out of training",
-        "batch 1: 7 of 10 rows have no answer yet",
+        "1 of rows that no batch has asked for",
+        "batch 1: 8 of 10 rows have no answer yet",
+        f"corrected: row {batch[0]}: cat is now cow",
     ]
     assert campaign("next", "pets", "--k", "10") == 0
-    assert "; 3 have an answer already: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("batch 1 again: ")
+    assert "; 2 have an answer already: " in printed
+    answers_file(here / "skipped.csv", {batch[2]: -1, batch[3]: 1})
+    assert campaign("tell", "pets", "skipped.csv", "--skipped", "exclude") == 0
+    assert capsys.readouterr().out == "1 new labels, 1 skipped\nbatch 1: 6 of 10 rows have no answer yet\n"
+    assert campaign("export", "pets", "--out", "labels.csv") == 0
+    with Path("labels.csv").open(newline="") as file:
+        exported = {int(line["index"]): line["label"] for line in csv.DictReader(file)}
+    assert exported[batch[2]] == "", "a row that was skipped is in the export, without a label"
+    assert campaign("tell", "pets", "labels.csv") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "4 known already, 1 without a label yet (--skipped says that they were skipped)",
+        "batch 1: 6 of 10 rows have no answer yet",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +238,7 @@ def test_classes_from_a_file_and_own_logits(here, capsys):
     assert campaign("tell", "pets", "answers.csv") == 0
     capsys.readouterr()
     assert campaign("status", "pets", "--logits", "logits.npy") == 0
-    assert "model: your logits in logits.npy" in capsys.readouterr().out
+    assert "model: your logits, before batch 1" in capsys.readouterr().out
 
 
 def test_a_line_that_was_cut_off_is_said_and_dropped(here, capsys):

@@ -153,8 +153,14 @@ def test_row_numbers(tmp_path):
     assert labeled(saved(tmp_path, np.array([True, False])), 2) == [0]
     path.write_text("\ufeff7\r\n8\r\n", "utf-8")
     assert labeled(path) == [7, 8]
-    path.write_text('rank,index,id\n0,41,"a, b"\n1,7,c\n')
+    path.write_text('rank,index,note\n0,41,"a, b"\n1,7,c\n')
     assert labeled(path) == [7, 41], "a CSV of picks"
+    path.write_text("rank,index,id\n0,41,a\n1,7,c\n")
+    with pytest.warns(UserWarning, match="has ids, and there is no --ids; its row numbers are used"):
+        assert labeled(path) == [7, 41]
+    path.write_text("0\n1\n" * 25)
+    with pytest.raises(InputError, match="holds only 0 and 1, one for each row; wanted row numbers, or a mask"):
+        labeled(path)
     for text in ("3\nseven\n", "1.5\n", "99999999999999999999\n", "--5\n", "²\n", "1_0\n", "7" * 131_073):
         path.write_text(text)
         with pytest.raises(InputError, match=r"holds '.*'; wanted one row number a line"):
@@ -265,13 +271,14 @@ def test_csv_files_that_are_damaged(tmp_path):
         ('"index\n41\n', r"damaged at line 2 \(unexpected end of data\)"),
         (f"index,id\n41,{'a' * 131_073}\n", r"damaged at line 2 \(field larger than field limit"),
         ('index,id\n41,"a"b\n', "damaged at line 2"),
-        ("rank,index\n0,41\n1\n", "holds ''; wanted one row number a line"),
+        ("rank,index\n0,41\n1\n", "line 3: 1 fields; wanted 2, as in the header"),
+        ("index,label\n1,5,cat\n", "line 2: 3 fields; wanted 2, as in the header"),
         ("index,index\n0,41\n", "has 2 columns index; wanted one"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
             labeled(path)
-    path.write_text('index,id\r\n41,"a\r\nb"\r\n7,c\r\n', newline="")
+    path.write_text('index,name\r\n41,"a\r\nb"\r\n7,c\r\n', newline="")
     assert labeled(path) == [7, 41], "an id may hold a line end"
 
 
