@@ -1,4 +1,4 @@
-"""The answers of people, from CSV files as labeling tools and spreadsheets write them."""
+"""The answers of people, from files as labeling tools and spreadsheets write them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from badge_jax.campaign.label_studio import ID, INDEX, export_records, parsed_json
 from badge_jax.campaign.state import SKIPPED
 from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError, unknown_name
@@ -30,14 +31,18 @@ class Answers(NamedTuple):
 def read_answers(
     paths: Sequence[Path], *, n: int, classes: Sequence[str], ids: Sequence[str] | None = None
 ) -> Answers:
-    """Reads answers from CSV files; all of them, or none.
+    """Reads answers from files; all of them, or none.
 
-    A file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are not
-    read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
+    A CSV file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are
+    not read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
     mark. Where both columns say which row it is, they must agree; without ids, the id of a row is its number.
     A label is the name of a class or, if no name is a number, its number from 0. An empty label says that the
     row was skipped. Spaces around a field do not matter. The same answer may stand there several times, and an
     empty label beside a label counts for nothing.
+
+    An export of Label Studio, as JSON, JSON-MIN or CSV, is known by its fields ``badge_index`` and
+    ``badge_id``, which stand for ``index`` and ``id``. Each annotation is an answer, a cancelled one is a
+    skipped row, and a task without an annotation says nothing.
 
     Args:
         paths: of the files.
@@ -77,7 +82,7 @@ def read_answers(
             except InputError as error:
                 problems.append(f"{where}: {error}")
     if problems:
-        others = f" (and {len(problems) - 1} more lines with problems)" if len(problems) > 1 else ""
+        others = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{others}; nothing was taken")
     labels = [label for label, _ in found.values()]
     return Answers(np.array(list(found), np.int64), np.array(labels, np.int32))
@@ -144,20 +149,36 @@ class LabelNames:
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The lines of a file that say anything: where each stands, and its columns id, index and label."""
-    check_file(path, "answers", "a CSV file")
-    text = read_text(path, str(path), "a CSV file in UTF-8")
-    table = find_header(text, lambda names: "label" in names and ("id" in names or "index" in names))
+    """The answers in a file: where each stands, and its id, index and label."""
+    check_file(path, "answers", "a CSV file, or an export of Label Studio")
+    text = read_text(path, str(path), "a CSV file, or an export of Label Studio, in UTF-8")
+    tasks = parsed_json(text)
+    return _csv_records(text, path) if tasks is None else export_records(tasks, str(path))
+
+
+def _csv_records(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a CSV file that say anything."""
+    table = find_header(
+        text, lambda names: "label" in names and not {"id", "index", ID, INDEX}.isdisjoint(names)
+    )
     if table is None:
         first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
         found = f"begins with {first[:60]!r}" if first else "is empty"
-        raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
-    places, width = table.places(str(path), ("id", "index", "label")), len(table.header)
+        raise InputError(
+            f"{path} {found}; wanted a header that names a column label, and a column id or index, or a whole "
+            "export of Label Studio"
+        )
+    names = {"id": "id", "index": "index", "label": "label"}
+    if not {ID, INDEX}.isdisjoint(table.header):  # Label Studio's, whose id is its own
+        names = {ID: "id", INDEX: "index", "label": "label", "annotation_id": "annotation"}
+    places, width = table.places(str(path), tuple(names)), len(table.header)
     for number, fields in table.rows(str(path)):
         where = f"{path}, line {number}"
         if len(fields) < width or any(field.strip() for field in fields[width:]):
             raise InputError(f"{where}: {len(fields)} fields; wanted {width}; nothing was taken")
-        yield where, {name: fields[place] for name, place in places.items()}
+        record = {names[name]: fields[place] for name, place in places.items()}
+        if record.pop("annotation", "one"):  # an export of all tasks has lines without
+            yield where, record
 
 
 def _named(record: Mapping[str, str]) -> str:
