@@ -209,6 +209,7 @@ BOXES = {"type": "rectanglelabels", "from_name": "label", "value": {"rectanglela
         ([{"badge_index": 3, "label": ["cat"], "annotation_id": 1}], "its label is ['cat']; wanted text"),
         (odd_tasks(), "export.json holds 10 tasks and no annotation; wanted an export with answers"),
         ([{"text": "hello"}], "export.json holds 1 objects without data, badge_index or badge_id"),
+        ([{"badge_index": 3, "label": "\ud800", "annotation_id": 1}], "unknown class '\\ud800'"),
         ([], "export.json holds 0 objects"),
         ([3], "export.json is JSON, and not a list of objects"),
         ({"id": 3}, "export.json is JSON, and not a list of objects"),
