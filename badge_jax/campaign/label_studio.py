@@ -178,11 +178,11 @@ def _prediction(name: str, score: float, model_version: str) -> dict[str, Any]:
 
 def _of_task(task: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, str]]]:
     """The answers of a task in an export as JSON."""
-    for annotation in _objects(task.get("annotations", []), f"{where}: its annotations"):
+    for annotation in _objects(task.get("annotations", []), f"{where}, annotations"):
         place = f"{where}, annotation {_short(annotation['id'])}" if "id" in annotation else where
         if not isinstance(task["data"], dict):
             raise InputError(
-                f"{where}: its data are {_short(task['data'])}; wanted an object; nothing was taken"
+                f"{where}, data: found {_short(task['data'])}, wanted an object; nothing was taken"
             )
         is_skipped = annotation.get("was_cancelled") is True
         label = "" if is_skipped else _choice(annotation.get("result"), place)
@@ -205,7 +205,7 @@ def _choice(results: Any, where: str) -> str:
     """The choice that an annotation makes; "" for none."""
     choices: list[Any] = []
     others: list[Any] = []
-    for result in _objects(results, f"{where}: its result"):
+    for result in _objects(results, f"{where}, result"):
         name, kind, value = (result.get(key) for key in ("from_name", "type", "value"))
         if name == LABEL:
             chosen = value.get("choices") if isinstance(value, dict) else None
@@ -249,7 +249,7 @@ def _text(value: Any, what: str) -> str:
 
 def _objects(value: Any, what: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise InputError(f"{what} are {_short(value)}; wanted a list of objects; nothing was taken")
+        raise InputError(f"{what}: found {_short(value)}, wanted a list of objects; nothing was taken")
     return value
 
 

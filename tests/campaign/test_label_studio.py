@@ -193,10 +193,13 @@ BOXES = {"type": "rectanglelabels", "from_name": "label", "value": {"rectanglela
         ([task(True, annotation("cat"))], "task 103: its badge_index is True; wanted text or a number"),
         ([task(3, {"id": 5, "result": [CHOICE]})], "a choice in 'quality', and none in label"),
         ([task(3, {"id": 5, "result": [BOXES]})], "label is of type 'rectanglelabels'; wanted choices"),
-        ([task(3, {"id": 5, "result": "cat"})], "annotation 5: its result are 'cat'; wanted a list of objects"),
-        ([task(3, {"id": 5})], "annotation 5: its result are None; wanted a list of objects"),
-        ([{**task(3), "annotations": {}}], "task 103: its annotations are {}; wanted a list"),
-        ([{"id": 1, "data": [3], "annotations": [annotation("cat")]}], "its data are [3]; wanted an object"),
+        ([task(3, {"id": 5, "result": "cat"})], "annotation 5, result: found 'cat', wanted a list of objects"),
+        ([task(3, {"id": 5})], "annotation 5, result: found None, wanted a list of objects"),
+        ([{**task(3), "annotations": {}}], "task 103, annotations: found {}, wanted a list"),
+        (
+            [{"id": 1, "data": [3], "annotations": [annotation("cat")]}],
+            "task 1, data: found [3], wanted an object",
+        ),
         (
             [{"id": 1, "data": {"image": "x"}, "annotations": [annotation("cat")]}],
             "task 1: its data have neither badge_index nor badge_id; wanted tasks of `campaign next",
