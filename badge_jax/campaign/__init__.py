@@ -16,6 +16,7 @@ from badge_jax.campaign.folder import (
 )
 from badge_jax.campaign.head import HEADS, TrainedHead, fit_head, head_outputs
 from badge_jax.campaign.inputs import CampaignFiles
+from badge_jax.campaign.label_studio import label_studio_tasks, labeling_interface
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.page import write_page
 from badge_jax.campaign.pools import FrozenPool
@@ -67,6 +68,8 @@ __all__ = [
     "frozen_pool",
     "has_settled",
     "head_outputs",
+    "label_studio_tasks",
+    "labeling_interface",
     "next_audit_rows",
     "next_batch",
     "offered",

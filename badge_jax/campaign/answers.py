@@ -1,4 +1,4 @@
-"""The answers of people, from CSV files as labeling tools and spreadsheets write them."""
+"""The answers of people, from files as labeling tools and spreadsheets write them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from badge_jax.campaign.label_studio import ID, INDEX, export_records, parsed_json
 from badge_jax.campaign.state import SKIPPED
 from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError, unknown_name
@@ -15,28 +16,37 @@ from badge_jax.files import check_file
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # a column with gaps comes back from pandas as 7.0
 
 
+_BY_TOOL = "by tool"  # marks an answer that a labeling tool calls one: without a label, the row was skipped
+
+
 class Answers(NamedTuple):
     """What people said.
 
     Attributes:
         rows: [m] int64, distinct rows of the pool.
         labels: [m] int32, numbers of classes, or −1 for skipped.
+        is_blank: [m] bool, rows with an empty label in a table, of which nothing says that they were skipped.
     """
 
     rows: np.ndarray
     labels: np.ndarray
+    is_blank: np.ndarray
 
 
 def read_answers(
     paths: Sequence[Path], *, n: int, classes: Sequence[str], ids: Sequence[str] | None = None
 ) -> Answers:
-    """Reads answers from CSV files; all of them, or none.
+    """Reads answers from files; all of them, or none.
 
-    A file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are not
-    read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
+    A CSV file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are
+    not read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
     mark. Where both columns say which row it is, they must agree; where rows have no ids, the index says it.
     A label is the name of a class; an empty one is −1. Spaces around a field do not matter. The same answer may
     stand there several times, and an empty label beside a label counts for nothing.
+
+    An export of Label Studio, as JSON, JSON-MIN or CSV, is known by its fields ``badge_index`` and
+    ``badge_id``, which stand for ``index`` and ``id``. Each annotation is an answer, a cancelled one is a
+    skipped row, and a task without an annotation says nothing.
 
     Args:
         paths: of the files.
@@ -62,6 +72,7 @@ def read_answers(
     rows_of = _RowNames(n, ids)
     labels_of = LabelNames(classes, by_number=False)
     found: dict[int, tuple[int, str]] = {}
+    skipped: set[int] = set()
     problems: list[str] = []
     for path in paths:
         for where, record in _records(path):
@@ -73,13 +84,16 @@ def read_answers(
                     raise InputError(f"{second!r} for {_named(record)}, which is {first!r} in {known_where}")
                 if label != SKIPPED or row not in found:
                     found[row] = label, where
+                if label == SKIPPED and _BY_TOOL in record:
+                    skipped.add(row)
             except InputError as error:
                 problems.append(f"{where}: {error}")
     if problems:
-        others = f" (and {len(problems) - 1} more lines with problems)" if len(problems) > 1 else ""
+        others = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{others}; nothing was taken")
-    labels = [label for label, _ in found.values()]
-    return Answers(np.array(list(found), np.int64), np.array(labels, np.int32))
+    labels = np.array([label for label, _ in found.values()], np.int32)
+    is_said = np.array([row in skipped for row in found], bool)
+    return Answers(np.array(list(found), np.int64), labels, (labels == SKIPPED) & ~is_said)
 
 
 class _RowNames:
@@ -159,17 +173,36 @@ class LabelNames:
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The lines of a file that say anything: where each stands, and its columns id, index and label."""
-    check_file(path, "answers", "a CSV file")
-    text = read_text(path, str(path), "a CSV file in UTF-8")
-    table = find_header(text, lambda names: "label" in names and ("id" in names or "index" in names))
+    """The answers in a file: where each stands, and its id, index and label."""
+    check_file(path, "answers", "a CSV file, or an export of Label Studio")
+    text = read_text(path, str(path), "a CSV file, or an export of Label Studio, in UTF-8")
+    tasks = parsed_json(text)
+    if tasks is None:
+        return _csv_records(text, path)
+    return ((where, {**record, _BY_TOOL: ""}) for where, record in export_records(tasks, str(path)))
+
+
+def _csv_records(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a CSV file that say anything."""
+    table = find_header(
+        text, lambda names: "label" in names and not {"id", "index", ID, INDEX}.isdisjoint(names)
+    )
     if table is None:
         first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
         found = f"begins with {first[:60]!r}" if first else "is empty"
-        raise InputError(f"{path} {found}; wanted a header that names a column label, and a column id or index")
-    places = table.places(str(path), ("id", "index", "label"))
+        raise InputError(
+            f"{path} {found}; wanted a header that names a column label, and a column id or index, or a whole "
+            "export of Label Studio"
+        )
+    names, more = {"id": "id", "index": "index", "label": "label"}, {}
+    if not {ID, INDEX}.isdisjoint(table.header):  # Label Studio's, whose id is its own
+        more = {_BY_TOOL: ""}
+        names = {ID: "id", INDEX: "index", "label": "label", "annotation_id": "annotation"}
+    places = table.places(str(path), tuple(names))
     for number, fields in table.rows(str(path)):
-        yield f"{path}, line {number}", {name: fields[place] for name, place in places.items()}
+        record = {names[name]: fields[place] for name, place in places.items()}
+        if record.pop("annotation", "one"):  # an export of all tasks has lines without
+            yield f"{path}, line {number}", {**record, **more}
 
 
 def _named(record: Mapping[str, str]) -> str:

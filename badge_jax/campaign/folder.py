@@ -3,7 +3,8 @@
 - ``config.json``: all options, the files that the campaign reads with their checksums, and a checksum of these.
 - ``log.jsonl``: batches and answers in the order in which they came, see `log`. The state is made from it.
 - ``predictions-N.npy``: the classes that the model behind batch N gives all rows.
-- ``batch-N.csv``: the batch, for people to fill in, unless another file was named.
+- ``batch-N.csv``: the batch, for people to fill in, unless another file was named; or ``batch-N.json`` and
+  ``batch-N.xml``, its tasks for Label Studio.
 - ``batch-N.html``: a page about it.
 - ``.lock``: locked while a process works here.
 
@@ -36,7 +37,7 @@ from badge_jax.campaign.inputs import (
 )
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
-from badge_jax.campaign.propose import propose
+from badge_jax.campaign.propose import guesses, propose
 from badge_jax.campaign.state import CampaignState, Taken, ask, begin, reserved, take
 from badge_jax.errors import InputError
 from badge_jax.files import locked, write_whole
@@ -82,6 +83,8 @@ class Batch(NamedTuple):
         rows: [k] int64, in its order.
         is_audit: [k] bool.
         is_open: [k] bool, rows without an answer.
+        predicted: [k] int32, the classes that the model behind the batch gives its rows; None without a model.
+        scores: [k] float64, the model's probabilities of these classes; None without a model.
         remarks: what is valid and looks wrong.
     """
 
@@ -89,6 +92,8 @@ class Batch(NamedTuple):
     rows: np.ndarray
     is_audit: np.ndarray
     is_open: np.ndarray
+    predicted: np.ndarray | None
+    scores: np.ndarray | None
     remarks: list[str]
 
 
@@ -230,6 +235,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     pool = open_pool(campaign.directory, campaign.config)
     with scratch_folder(campaign) as scratch:
         proposal = propose(options, state, pool, k, logits=matrix, scratch=scratch)
+        said = None if proposal.model is None else guesses(proposal.model, proposal.rows)
     number, model = state.num_batches + 1, proposal.model
     line = {
         "kind": "batch",
@@ -237,6 +243,8 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         "rows": proposal.rows.tolist(),
         "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
         "num_training": None if model is None else model.num_training,
+        "predicted": None if said is None else said[0].tolist(),
+        "scores": None if said is None else said[1].tolist(),
         "logits": crc32,
         "test": None if model is None else held_out(campaign.directory, campaign.config, model.head),
         "predictions": None
@@ -250,13 +258,14 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
 def tell_answers(
     campaign: Campaign, paths: Sequence[Path], skipped: str | None = None
 ) -> tuple[Campaign, Taken]:
-    """Takes the answers in CSV files into the log, all of them or none.
+    """Takes the answers in files into the log, all of them or none.
 
     Args:
         campaign: an open one.
         paths: of the files, see `read_answers`.
         skipped: what becomes of rows with an empty label, "exclude" or "offer", see `take`. None: an empty
-            label is no answer, and files without any label are refused.
+            label is no answer, what a labeling tool calls skipped is excluded, and files without any label are
+            refused.
 
     Returns:
         The campaign, and what the answers did.
@@ -282,7 +291,7 @@ def tell_answers(
     """
     check_rows(campaign.directory, campaign.config)
     classes, n = campaign.options.classes, len(campaign.state.labels)
-    rows, labels = read_answers(paths, n=n, classes=classes, ids=campaign.ids)
+    rows, labels, is_blank = read_answers(paths, n=n, classes=classes, ids=campaign.ids)
     if skipped is None and not (labels >= 0).any():
         raise InputError(
             f"{', '.join(map(str, paths))}: no label in {len(rows)} rows; to skip them all, say "
@@ -290,7 +299,6 @@ def tell_answers(
         )
     policy, num_blank = skipped or "exclude", 0
     if skipped is None:
-        is_blank = labels < 0
         num_blank = int((is_blank & (campaign.state.labels[rows] < 0)).sum())
         rows, labels = rows[~is_blank], labels[~is_blank]
     _, taken = take(campaign.state, rows, labels, skipped=policy)
@@ -356,8 +364,17 @@ def _predictions_file(campaign: Campaign, number: int) -> Path:
 
 
 def _last_batch(campaign: Campaign, remarks: list[str]) -> Batch:
-    state = campaign.state
-    return Batch(state.num_batches, state.batch, reserved(state)[state.batch], state.is_open, remarks)
+    state, line = campaign.state, campaign.batches[-1]
+    predicted, scores = line.get("predicted"), line.get("scores")  # a log of an earlier version has none
+    return Batch(
+        state.num_batches,
+        state.batch,
+        reserved(state)[state.batch],
+        state.is_open,
+        None if predicted is None else np.array(predicted, np.int32),
+        None if scores is None else np.array(scores, np.float64),
+        remarks,
+    )
 
 
 def _write_config(directory: Path, config: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import softmax
 
 from badge_jax.campaign.head import TrainedHead, fit_head
 from badge_jax.campaign.options import CampaignOptions, inputs_for
@@ -158,6 +159,33 @@ def current_model(
     # the output layer of a linear head sees the features themselves, but for its bias
     outputs = outputs_of(head, features, scratch, with_hidden=options.head != "linear")
     return CurrentModel(outputs, head, len(rows))
+
+
+def guesses(model: CurrentModel, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a model says of some rows, to be shown to people.
+
+    Args:
+        model: the model of the moment.
+        rows: [k] int64.
+
+    Returns:
+        Its classes [k] int32, and its probabilities of these [k] float64, to four digits; 0 where its logits
+        are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.campaign import CampaignOptions, begin, current_model, frozen_pool
+        >>> from badge_jax.campaign.propose import guesses
+        >>> pool, logits = frozen_pool(np.ones((5, 2))), np.log([[1.0, 3]] * 5)
+        >>> model = current_model(CampaignOptions(("no", "yes")), begin(5), pool, logits=logits)
+        >>> [values.tolist() for values in guesses(model, np.array([2, 4]))]
+        [[1, 1], [0.75, 0.75]]
+    """
+    predicted = model.outputs.predictions[rows]
+    logits = np.asarray(model.outputs.logits.take(rows), np.float64)
+    with np.errstate(invalid="ignore"):
+        probabilities = softmax(logits, axis=1)[np.arange(len(rows)), predicted]
+    return predicted, np.nan_to_num(np.round(probabilities, 4))
 
 
 def _chosen(

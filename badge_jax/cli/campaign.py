@@ -23,7 +23,7 @@ from badge_jax.campaign import (
     write_labels,
     write_page,
 )
-from badge_jax.campaign.tables import check_batch_file
+from badge_jax.campaign.tables import BatchFormat, check_batch_file
 from badge_jax.cli.numbers import num_bytes
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.devices import find_devices
@@ -105,8 +105,14 @@ class Next:
     """How many rows."""
     logits: Path | None = None
     """Logits [n, classes] of a model of your own, in place of the head's: .npy or .npz."""
+    format: BatchFormat = "csv"
+    """What to write: csv, a table to fill in; label-studio, tasks to import, .json, and the labeling interface
+    beside them, .xml."""
+    image_urls: str | None = None
+    """With label-studio: where it finds the images, up to the id, such as https://images.example/ or
+    '/data/local-files/?d=pets/'. Without it, the ids are shown."""
     out: Path | None = None
-    """CSV file to write; without it, batch-N.csv in the folder."""
+    """File to write; without it, batch-N.csv or batch-N.json in the folder."""
     force: bool = False
     """Overwrite a file that is not this batch."""
     images: Path | None = None
@@ -121,9 +127,11 @@ class Next:
             if self.logits is not None and self.out is not None and self.out.resolve() == self.logits.resolve():
                 raise InputError(f"--out is {self.out}, which --logits is too; wanted another file")
             is_again = bool(campaign.state.is_open.any())
-            check_batch_file(campaign, self.out, force=self.force)
+            check_batch_file(campaign, self.out, format=self.format, images=self.image_urls, force=self.force)
             campaign, batch = next_batch(campaign, self.k, self.logits)
-            path = write_batch(campaign, batch, self.out, force=self.force)
+            path = write_batch(
+                campaign, batch, self.out, format=self.format, images=self.image_urls, force=self.force
+            )
             page = write_page(campaign, batch, self.images)
         for remark in batch.remarks:
             warnings.warn(remark, UserWarning, stacklevel=2)
@@ -147,20 +155,21 @@ class Next:
 
 @dataclass(frozen=True)
 class Tell:
-    """Take the answers in CSV files: a column label, and a column id or index."""
+    """Take the answers in CSV files (columns label, and id or index) or in exports of Label Studio."""
 
     directory: _Directory
     """Folder of the campaign."""
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """CSV files."""
+    """CSV files, or exports of Label Studio: JSON, JSON-MIN or CSV."""
     skipped: Literal["exclude", "offer"] | None = None
-    """Rows with an empty label were skipped: exclude never offers them again, offer may. Without it, an empty
-    label is no answer yet, and files with no label at all are refused."""
+    """Rows that were skipped, or have an empty label: exclude never offers them again, offer may. Without it,
+    those that a labeling tool calls skipped are excluded, an empty label is no answer yet, and files with no
+    label at all are refused."""
 
     def execute(self) -> None:
         """Takes all of the answers or none."""
         if not self.files:
-            raise InputError("tell wants a file; wanted one CSV file or more after the folder")
+            raise InputError("tell wants a file; wanted one file or more after the folder")
         with open_campaign(self.directory) as campaign:
             before = campaign.state.labels
             campaign, taken = tell_answers(campaign, self.files, self.skipped)

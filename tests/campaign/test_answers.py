@@ -89,7 +89,7 @@ def test_classes_that_are_numbers_are_names(tmp_path):
         (["index,label\n3,cat\n", "index,label\n3,dog\n"], "answers-1.csv, line 2: 'dog' for index 3"),
         (["index,label\n3\n"], "line 2: 1 fields; wanted 2"),
         (["index,label\n3,cat,dog\n"], "line 2: 3 fields; wanted 2"),
-        (["index,label\n3,x\n4,y\n5,cat\n6,z\n"], "(and 2 more lines with problems); nothing was taken"),
+        (["index,label\n3,x\n4,y\n5,cat\n6,z\n"], "(and 2 more problems); nothing was taken"),
         (['index,label\n3,"cat\n4,dog\n'], "unexpected end of data"),
         (["row,class\n3,cat\n"], "wanted a header that names a column label, and a column id or index"),
         (["3,cat\n"], "begins with '3,cat'"),

@@ -1,6 +1,7 @@
 """`badge-jax campaign` as people use it."""
 
 import csv
+import json
 import os
 import random
 import re
@@ -52,6 +53,16 @@ def label(batch, out, delimiter=","):
         writer = csv.DictWriter(file, lines[0], delimiter=delimiter)
         writer.writeheader()
         writer.writerows(lines)
+
+
+def label_tasks(batch, out):
+    """Answers the tasks of a batch, as an export of Label Studio would have them."""
+    tasks = json.loads(Path(batch).read_text())
+    for task in tasks:
+        choices = {"choices": [CLASSES[LABELS[task["data"]["badge_index"]]]]}
+        result = {"from_name": "label", "to_name": "item", "type": "choices", "value": choices}
+        task["annotations"] = [{"result": [result]}]
+    Path(out).write_text(json.dumps(tasks))
 
 
 def test_a_whole_campaign(here, capsys):
@@ -265,12 +276,15 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
     exec(block, namespace)
     monkeypatch.setattr(sys.modules[__name__], "LABELS", namespace["truth"])
     for line in re.findall(r"^badge-jax (campaign .*)$", page, re.MULTILINE):
-        if " tell " in line:
+        if " tell " in line and "export.json" in line:
+            label_tasks("pets/batch-2.json", "export.json")
+        elif " tell " in line:
             label("pets/batch-1.csv", "pets/batch-1.csv")
         assert main(line.split()) == 0, line
     printed = capsys.readouterr().out
     assert "batch 2: 100 rows, 10 of them for the audit: pets/batch-2.csv" in printed
     assert "100 labels: labels.csv" in printed
+    assert printed.endswith("pets/batch-2.json\n100 new labels\nbatch 2: all answered\n")
 
 
 @pytest.mark.slow
