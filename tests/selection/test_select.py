@@ -533,7 +533,8 @@ def test_ids_come_back_as_they_were(folder, tmp_path, capsys):
     assert f"warning: --ids: {count} of the ids picked begin with =, +, - or @, such as '" in error
     assert error.count("\n") == 1
     picks = sorted(int(row["index"]) for row in rows)
-    assert read_labeled([out], "labeled", N).tolist() == picks
+    with pytest.warns(UserWarning, match="has ids, and there is no --ids; its row numbers are used"):
+        assert read_labeled([out], "labeled", N).tolist() == picks
     assert read_labeled([out], "labeled", N, ids=ids).tolist() == picks
     np.save(tmp_path / "ids.npy", -np.arange(N))
     assert main(command_line(folder, out, f"--ids={tmp_path / 'ids.npy'}", *words)) == 0
