@@ -55,7 +55,9 @@ def read_labeled(
     """
     if skipped not in SKIPPED:
         raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(SKIPPED)}")
-    place_of = None if ids is None else {id: row for row, id in enumerate(ids)}
+    place_of = None
+    if ids is not None:  # spaces around an id do not matter, unless they tell two ids apart
+        place_of = {id.strip(): row for row, id in enumerate(ids)} | {id: row for row, id in enumerate(ids)}
     is_labeled, is_skipped = np.zeros(n, bool), np.zeros(n, bool)
     for path in paths:
         rows, has_label = _read_list(path, name, n, place_of)
@@ -192,16 +194,16 @@ def _rows_of_array(array: np.ndarray, where: str, n: int, place_of: Mapping[str,
 def _numbers_of(words: Sequence[str], where: str, n: int) -> np.ndarray:
     """Row numbers [m] int64 of text. Raises InputError for other text and for rows that are not in the pool."""
     for word in words:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word.strip()):
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", word.strip()):  # spreadsheets write 7.0, too
             raise InputError(f"{where} holds {word[:40]!r}; wanted one row number a line")
-    numbers = np.array([int(word) for word in words], np.int64)
+    numbers = np.array([int(word.partition(".")[0]) for word in words], np.int64)
     row_numbers(numbers, n, where)
     return numbers
 
 
 def _places(words: Sequence[str], where: str, place_of: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """The rows of those ids that are in the pool [m'] int64, and which these are [m] bool."""
-    found = np.array([place_of.get(word, -1) for word in words], np.int64)
+    found = np.array([place_of.get(word, place_of.get(word.strip(), -1)) for word in words], np.int64)
     is_known = found >= 0
     if count := int((~is_known).sum()):
         first = words[int((~is_known).argmax())][:40]

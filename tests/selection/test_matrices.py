@@ -148,7 +148,7 @@ def labeled(path, n=50, **options):
 
 def test_row_numbers(tmp_path):
     path = tmp_path / "rows.txt"
-    path.write_text("3\n\n 1\n3\n")
+    path.write_text("3\n\n 1\n3.0\n")
     assert labeled(path) == [1, 3], "a row may be named twice"
     assert labeled(saved(tmp_path, np.array([True, False])), 2) == [0]
     path.write_text("\ufeff7\r\n8\r\n", "utf-8")
@@ -195,8 +195,10 @@ def test_rows_by_id_in_csv_files(tmp_path, delimiter, encoding, end):
 
 def test_rows_by_id_in_other_files(tmp_path):
     path = tmp_path / "rows.txt"
-    path.write_text("ä\r\n\r\n7\r\nc,2\r\n", "utf-8", newline="")
-    assert labeled(path, 8, ids=IDS) == [2, 6, 7]
+    path.write_text("ä\r\n\r\n 7 \r\nc,2\r\n", "utf-8", newline="")
+    assert labeled(path, 8, ids=IDS) == [2, 6, 7], "spaces around an id do not count"
+    with pytest.warns(UserWarning, match="1 ids that are not in the pool"):
+        assert labeled(path, 3, ids=["ä", " 7 ", "7"]) == [0, 1], "but where they tell two ids apart"
     assert labeled(saved(tmp_path, np.array(["a", "7"])), 8, ids=IDS) == [0, 6]
     assert labeled(saved(tmp_path, np.array([7])), 8, ids=IDS) == [6], "an integer is an id too"
     assert labeled(saved(tmp_path, np.arange(8) == 3), 8, ids=IDS) == [3], "a mask goes by position"
