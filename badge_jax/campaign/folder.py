@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +39,12 @@ from badge_jax.campaign.inputs import (
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
 from badge_jax.campaign.propose import guesses, propose
-from badge_jax.campaign.state import CampaignState, Taken, ask, begin, reserved, take
+from badge_jax.campaign.state import CampaignState, Taken, ask, begin, reserved, take, training_rows
 from badge_jax.errors import InputError
 from badge_jax.files import locked, write_whole
 from badge_jax.names import checksum
 from badge_jax.records import config_checksum, parse_object
-from badge_jax.selection import open_matrix
+from badge_jax.selection import open_matrix, split_name
 
 _MAY_DIFFER = ("memory_budget", "code", "badge_jax")  # what another `start` may say
 
@@ -59,6 +60,7 @@ class Campaign(NamedTuple):
         log: its log.
         state: what follows from the log.
         labels_before: [n] int32, the labels known when the last batch was chosen.
+        excluded_before: [n] bool, the rows that were skipped and not offered then.
     """
 
     directory: Path
@@ -68,6 +70,7 @@ class Campaign(NamedTuple):
     log: Log
     state: CampaignState
     labels_before: np.ndarray
+    excluded_before: np.ndarray
 
     @property
     def batches(self) -> list[dict[str, Any]]:
@@ -177,7 +180,7 @@ def open_campaign(directory: Path | str) -> Iterator[Campaign]:
                 stacklevel=3,
             )
         number = campaign.state.num_batches + 1
-        for name in (f"batch-{number}.csv", f"batch-{number}.html"):
+        for name in (f"batch-{number}.csv", f"batch-{number}.json", f"batch-{number}.html"):
             if (directory / name).exists():  # it is written after the line of the log
                 warnings.warn(
                     f"{directory / 'log.jsonl'} does not know of {name}, which is there: lines at its end are "
@@ -221,7 +224,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     if k < 1:
         raise InputError(f"--k is {k}; wanted 1 or more")
     matrix = None if logits is None else open_matrix(logits, "--logits")
-    crc32 = None if logits is None else checksum(logits)
+    crc32 = None if logits is None else checksum(split_name(logits)[0])
     state, options = campaign.state, campaign.options
     if state.is_open.any():
         check_rows(campaign.directory, campaign.config)
@@ -243,6 +246,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         "rows": proposal.rows.tolist(),
         "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
         "num_training": None if model is None else model.num_training,
+        "labels": None if model is None or model.num_training is None else _checksum_of_labels(state),
         "predicted": None if said is None else said[0].tolist(),
         "scores": None if said is None else said[1].tolist(),
         "logits": crc32,
@@ -351,6 +355,12 @@ def _difference(name: str, known: Any, given: Any) -> str:
     return f"another content of {flag}, or another path ({known[file]['path']})"
 
 
+def _checksum_of_labels(state: CampaignState) -> int:
+    """CRC-32 of what a head is trained on."""
+    rows = training_rows(state)
+    return zlib.crc32(state.labels[rows].astype("<i4").tobytes(), zlib.crc32(rows.astype("<i8").tobytes()))
+
+
 def _write_predictions(campaign: Campaign, number: int, predictions: np.ndarray) -> int:
     """Writes the classes [n] that a model gives all rows. Returns the file's checksum."""
     path, buffer = _predictions_file(campaign, number), io.BytesIO()
@@ -409,7 +419,8 @@ def _read(directory: Path) -> Campaign:
     )
     log = read_log(path, _identity(config))
     state = begin(config["rows"], audit=options.audit, seed=options.seed)
-    campaign = Campaign(directory, config, options, open_ids(directory, config), log, state, state.labels)
+    ids = open_ids(directory, config)
+    campaign = Campaign(directory, config, options, ids, log, state, state.labels, state.excluded)
     for number, line in enumerate(log.lines):
         try:
             campaign = _after(campaign, line)
@@ -437,7 +448,8 @@ def _after(campaign: Campaign, line: Mapping[str, Any]) -> Campaign:
         raise ValueError(f"not batch {state.num_batches + 1}")
     if line["audit"] != rows[reserved(state)[rows]].tolist():
         raise ValueError("its rows for the audit are not those of the campaign")
-    return campaign._replace(state=ask(state, rows), labels_before=state.labels)
+    asked = ask(state, rows)
+    return campaign._replace(state=asked, labels_before=state.labels, excluded_before=state.excluded)
 
 
 def _check_same(campaign: Campaign, k: int, crc32: int | None) -> None:

@@ -18,7 +18,7 @@ from badge_jax.campaign.pools import FrozenPool, ready_to_read
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 from badge_jax.names import checksum
-from badge_jax.selection import open_matrix, read_ids
+from badge_jax.selection import open_matrix, read_ids, split_name
 from badge_jax.selection.matrices import Matrix
 from badge_jax.strategies import STRATEGIES
 
@@ -67,6 +67,11 @@ def new_config(directory: Path, options: CampaignOptions, files: CampaignFiles) 
         for name, path in given.items()
         if name in ("features", "representation", "test_features")
     }
+    for name in matrices:
+        if split_name(given[name])[0].is_dir():
+            raise InputError(
+                f"{_flag(name)}: {given[name]} is a folder; wanted a file, of which a checksum is kept"
+            )
     pool = _pool_of(matrices)
     checked = check_options(options, pool)
     n, d = pool.features.shape
@@ -86,7 +91,7 @@ def new_config(directory: Path, options: CampaignOptions, files: CampaignFiles) 
         **{name: getattr(checked, name) for name in OPTIONS},
         "classes": list(checked.classes),
         "files": {
-            name: {"path": _stored_path(path, directory), "crc32": checksum(path)}
+            name: {"path": _stored_path(path, directory), "crc32": checksum(split_name(path)[0])}
             for name, path in given.items()
         },
         "code": code_of(checked),
@@ -185,16 +190,17 @@ def _pool_of(matrices: Mapping[str, Matrix]) -> FrozenPool:
 
 def _stored_path(path: Path, directory: Path) -> str:
     """Relative to the folder around the campaign's where it lies in that, so that both can move together."""
-    path, around = path.resolve(), directory.resolve().parent
+    path, around = Path(os.path.realpath(path)), directory.resolve().parent
     return os.fspath(path.relative_to(around) if path.is_relative_to(around) else path)
 
 
 def _checked_path(directory: Path, config: Mapping[str, Any], name: str) -> Path:
     """Path of a file. Raises InputError if it is missing, or has changed since the campaign began."""
     path = input_paths(directory, config)[name]
-    if not path.is_file():
-        raise InputError(f"{_flag(name)}: {path} is missing; wanted the file that the campaign began with")
-    if checksum(path) != config["files"][name]["crc32"]:
+    file, _ = split_name(path)
+    if not file.is_file():
+        raise InputError(f"{_flag(name)}: {file} is missing; wanted the file that the campaign began with")
+    if checksum(file) != config["files"][name]["crc32"]:
         raise InputError(
             f"{_flag(name)}: {path} has changed since the campaign began; wanted the file that it began with"
         )

@@ -1,5 +1,6 @@
 """The page of a campaign's batch."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,15 @@ from badge_jax.campaign.folder import Batch, Campaign, read_predictions
 from badge_jax.campaign.inputs import open_pool
 from badge_jax.campaign.state import reserved
 from badge_jax.files import write_whole
-from badge_jax.selection import BatchSummary, batch_page, pictures, pool_map
-
-NUM_PICTURES = 1000
+from badge_jax.selection import (
+    NUM_SHOWN,
+    BatchSummary,
+    Picture,
+    batch_page,
+    pictures,
+    pool_map,
+    remarks_on_pictures,
+)
 
 
 def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> Path:
@@ -39,12 +46,12 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
         'batch-1.html'
     """
     options, line, rows = campaign.options, campaign.batches[-1], batch.rows
-    is_labeled = campaign.labels_before >= 0
+    is_labeled = (campaign.labels_before >= 0) | campaign.excluded_before
     predictions = read_predictions(campaign, line)
-    is_free = ~is_labeled & ~campaign.state.excluded & ~reserved(campaign.state)
+    is_free = ~is_labeled & ~reserved(campaign.state)
     ids = None if campaign.ids is None else [campaign.ids[row] for row in rows]
     summary = BatchSummary(
-        options.cold_start if predictions is None else options.strategy,
+        options.cold_start if line["predictions"] is None else options.strategy,
         options.seed,
         len(is_labeled),
         int(is_labeled.sum()),
@@ -53,9 +60,16 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
         {} if predictions is None else {"predicted_class": predictions[rows]},
         None if predictions is None else np.bincount(predictions[is_free], minlength=len(options.classes)),
         pool_map(open_pool(campaign.directory, campaign.config).features, "features", rows, is_labeled),
-        None if images is None or ids is None else pictures(images, ids[:NUM_PICTURES]),
+        None if images is None or ids is None else _found(images, ids[:NUM_SHOWN]),
         options.classes,
     )
     path = campaign.directory / f"batch-{batch.number}.html"
     write_whole(path, batch_page(summary).encode())
     return path
+
+
+def _found(images: Path, ids: list[str]) -> list[Picture]:
+    found = pictures(images, ids)
+    for remark in remarks_on_pictures(found, ids):
+        warnings.warn(remark, UserWarning, stacklevel=3)
+    return found

@@ -55,8 +55,11 @@ def part_of(matrix: Matrix, keep: np.ndarray) -> Matrix:
         return matrix
 
     def read(start: int, stop: int) -> np.ndarray:
-        rows = keep[start:stop]  # in a file they are best read with those between them, and then left out
-        return matrix.read(int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]]
+        rows = keep[start:stop]
+        first, span = int(rows[0]), int(rows[-1]) + 1 - int(rows[0])
+        if span > 2 * len(rows):
+            return matrix.take(rows)
+        return matrix.read(first, first + span)[rows - first]  # read with those between them, then left out
 
     return matrix._replace(
         shape=(len(keep), matrix.shape[1]),

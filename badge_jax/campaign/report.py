@@ -13,7 +13,7 @@ from badge_jax.campaign.inputs import held_out, open_pool
 from badge_jax.campaign.propose import current_model
 from badge_jax.campaign.state import audit_rows, reserved, training_rows
 from badge_jax.names import checksum
-from badge_jax.selection import open_matrix
+from badge_jax.selection import open_matrix, split_name
 
 
 class ModelNow(NamedTuple):
@@ -159,7 +159,7 @@ def _models_of_batches(campaign: Campaign) -> list[ModelNow]:
     models: list[ModelNow] = []
     last: tuple[int | None, int | None] | None = None
     for line in campaign.batches:
-        predictions, of = read_predictions(campaign, line), (line["num_training"], line["logits"])
+        predictions, of = read_predictions(campaign, line), (line["labels"], line["logits"])
         if predictions is None and line["predictions"] is not None:
             models, last = [], None  # lost: those before and after it do not follow each other
         elif predictions is not None and of != last:  # else it is the same model, from the same labels
@@ -177,7 +177,8 @@ def _model_now(campaign: Campaign, logits: Path | None) -> ModelNow | None:
     own = campaign.batches[-1]["logits"] if campaign.batches else None
     if logits is None and (own is not None or not _has_new_labels(campaign)):
         return None
-    if logits is not None and own is not None and logits.is_file() and checksum(logits) == own:
+    file = None if logits is None else split_name(logits)[0]
+    if file is not None and file.is_file() and checksum(file) == own:
         return None  # they are those that the last batch was chosen by
     with scratch_folder(campaign) as scratch:
         pool = open_pool(campaign.directory, campaign.config)

@@ -197,7 +197,7 @@ def _label_studio_files(campaign: Campaign, batch: Batch, path: Path, images: st
         images=images,
         predicted=predicted,
         scores=None if batch.scores is None else batch.scores.tolist(),
-        model_version=f"{campaign.directory.resolve().name}, batch {batch.number}",
+        model_version=f"batch {batch.number}",
     )
     interface = labeling_interface(classes, has_images=images is not None)
     contents = (f"{json.dumps(tasks, indent=1)}\n".encode(), interface.encode())

@@ -18,6 +18,7 @@ from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
 from badge_jax.selection import (
+    NUM_SHOWN,
     BatchSummary,
     Inputs,
     Selection,
@@ -31,13 +32,13 @@ from badge_jax.selection import (
     pictures,
     read_ids,
     read_labeled,
+    remarks_on_pictures,
     run_distributed,
     run_task,
     split_name,
     summarize,
 )
 from badge_jax.selection.explain import cells_of
-from badge_jax.selection.page import NUM_SHOWN
 
 _BASE_BYTES = 300_000_000  # memory of a process with JAX and the compiled programs
 
@@ -198,14 +199,8 @@ class Select:
             return batch_page(summary)
         ids = summary.ids[:NUM_SHOWN]
         found = pictures(self.images, ids)
-        missing = [(id, picture.note) for id, picture in zip(ids, found, strict=True) if picture.note]
-        if missing:
-            id, note = missing[0]
-            warnings.warn(
-                f"--images: {len(missing)} of {len(found)} pictures are missing, the first {id[:40]!r}: {note}",
-                UserWarning,
-                stacklevel=2,
-            )
+        for remark in remarks_on_pictures(found, ids):
+            warnings.warn(remark, UserWarning, stacklevel=2)
         return batch_page(summary._replace(pictures=found))
 
 

@@ -5,14 +5,15 @@ from badge_jax.selection._select import Selection, run_task, select
 from badge_jax.selection.distributed import run_distributed
 from badge_jax.selection.formats import split_name
 from badge_jax.selection.matrices import matrix_of, open_matrix
-from badge_jax.selection.page import batch_page
-from badge_jax.selection.pictures import Picture, pictures
+from badge_jax.selection.page import NUM_SHOWN, batch_page
+from badge_jax.selection.pictures import Picture, pictures, remarks_on_pictures
 from badge_jax.selection.plane import PoolMap, pool_map
 from badge_jax.selection.row_lists import read_ids, read_labeled
 from badge_jax.selection.summary import BatchSummary, summarize
 from badge_jax.selection.task import Inputs, SelectOptions, Task, make_task, num_rows
 
 __all__ = [
+    "NUM_SHOWN",
     "BatchSummary",
     "Forecast",
     "Inputs",
@@ -31,6 +32,7 @@ __all__ = [
     "pool_map",
     "read_ids",
     "read_labeled",
+    "remarks_on_pictures",
     "run_distributed",
     "run_task",
     "select",

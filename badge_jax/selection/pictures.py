@@ -30,6 +30,25 @@ class Picture(NamedTuple):
     note: str
 
 
+def remarks_on_pictures(found: Sequence[Picture], ids: Sequence[str]) -> list[str]:
+    """A remark if pictures are missing.
+
+    Args:
+        found: what `pictures` returned.
+        ids: those that it was given.
+
+    Example:
+        >>> from badge_jax.selection import Picture, remarks_on_pictures
+        >>> remarks_on_pictures([Picture("", "no such file")], ["cat.png"])
+        ["--images: 1 of 1 pictures are missing, the first 'cat.png': no such file"]
+    """
+    missing = [(id, picture.note) for id, picture in zip(ids, found, strict=True) if picture.note]
+    if not missing:
+        return []
+    id, note = missing[0]
+    return [f"--images: {len(missing)} of {len(found)} pictures are missing, the first {id[:40]!r}: {note}"]
+
+
 def pictures(folder: Path, ids: Sequence[str]) -> list[Picture]:
     """Reads the pictures that ids name.
 

@@ -161,7 +161,9 @@ def _numbers(
     picked = rows if place is None else [row[place : place + 1] for row in rows]
     names = header if place is None else header[place : place + 1]
     try:
-        if any("_" in line for line in lines):  # of which Python takes 1_000 for a number
+        if any(
+            "_" in field for fields in picked for field in fields
+        ):  # of which Python takes 1_000 for a number
             raise ValueError
         with np.errstate(over="ignore"):  # the survey reports what becomes infinite
             numbers = np.array(picked, np.float64).astype(np.float32).reshape(-1, len(names))

@@ -334,7 +334,7 @@ def test_a_campaign_through_tasks(tmp_path, monkeypatch, capsys):
             row = known["data"]["badge_index"]
             assert prediction["result"][0]["value"]["choices"] == [CLASSES[predictions[row]]]
             assert 1 / 3 < prediction["score"] <= 1
-            assert prediction["model_version"] == "pets, batch 2"
+            assert prediction["model_version"] == "batch 2"
     before = (folder / "batch-2.json").read_bytes()
     assert campaign("next", folder, "--k", 20, *more) == 0, "the same batch gives the same file"
     assert (folder / "batch-2.json").read_bytes() == before

@@ -156,6 +156,24 @@ def test_lines_of_the_log_that_are_lost_are_said(here, capsys):
     )
 
 
+def test_a_corrected_label_makes_another_model(here, capsys):
+    """Although there are as many labels as before."""
+    start("--cold-start", "random", "--strategy", "margin")
+    assert campaign("next", "pets", "--k", "12") == 0
+    label("pets/batch-1.csv", "answers.csv")
+    assert campaign("tell", "pets", "answers.csv") == 0
+    assert campaign("next", "pets", "--k", "3") == 0
+    assert campaign("tell", "pets", "pets/batch-2.csv", "--skipped", "offer") == 0
+    with open_campaign("pets") as found:
+        row = int(np.flatnonzero(found.state.labels >= 0)[0])
+    answers_file(here / "fix.csv", {row: (int(LABELS[row]) + 1) % 3})
+    assert campaign("tell", "pets", "fix.csv") == 0
+    assert campaign("next", "pets", "--k", "3") == 0
+    capsys.readouterr()
+    assert campaign("status", "pets") == 0
+    assert "model: linear head on 12 labels, before batch 3" in capsys.readouterr().out
+
+
 def test_copies_are_left_out_of_batches(here):
     np.save("features.npy", np.tile(FEATURES[:20], (3, 1)))
     start("--cold-start", "random", "--unique", "1", "--strategy", "margin")
