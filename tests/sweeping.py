@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -53,10 +54,20 @@ def pinned(processors):
 def start(args, processors=PROCESSORS[:1], folder=ROOT):
     command = [sys.executable, "-m", "badge_jax", *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with pinned(processors):
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
-        )
+    # where this is a shell's background job, SIGINT is ignored, and a child would inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pinned(processors):
+            return subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=folder,
+                env=environment,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finished(process):
