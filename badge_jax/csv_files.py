@@ -81,7 +81,7 @@ def read_text(path: Path, where: str, wanted: str) -> str:
 
 
 def find_header(text: str, is_header: Callable[[list[str]], bool]) -> CsvText | None:
-    """The text as a CSV file, its fields apart by commas, semicolons or tabs.
+    """The text as a CSV file, with commas, semicolons or tabs between fields.
 
     Args:
         text: of the file.

@@ -15,6 +15,7 @@ from badge_jax.campaign.answers import LabelNames
 from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.pools import FrozenPool, ready_to_read
+from badge_jax.csv_files import read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 from badge_jax.names import checksum
@@ -225,11 +226,9 @@ def _check_finite(matrix: Matrix) -> None:
 
 
 def _check_distinct(ids: list[str]) -> None:
-    """Raises InputError for an id that stands for two rows, or says nothing."""
+    """Raises InputError for an id that stands for two rows, but for spaces around it."""
     seen: dict[str, int] = {}
     for row, id in enumerate(ids):
-        if not id.strip():
-            raise InputError(f"--ids: the id of row {row} is empty; wanted text")
         first = seen.setdefault(id.strip(), row)
         if first != row:
             raise InputError(
@@ -265,7 +264,4 @@ def _words(path: Path, name: str) -> list[str]:
                 f"{name}: {path} holds {stored.dtype} of shape {stored.shape}; wanted text or integers [t]"
             )
         return [str(entry) for entry in stored.read().tolist()]
-    try:
-        return path.read_bytes().decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: {path} is neither a .npy file nor UTF-8 text") from None
+    return read_text(path, f"{name}: {path}", "a .npy file, or text with one label a line").splitlines()

@@ -105,7 +105,7 @@ class Slurm:
                 raise ValueError(f"{field.name} is {value!r}; wanted a positive number")
 
     def sweep(self, runs: Sequence[RunOptions], out: Path, workers: int, say: Say, watch: Watch) -> list[Path]:
-        """Sees to it that as many workers are queued or running, and returns at once: none has failed yet.
+        """Submits the workers that are not queued or running yet, and returns at once: none has failed yet.
 
         Raises:
             InputError: see `badge_jax.runs.sweep`.

@@ -35,9 +35,8 @@ def work_bytes(
     if not width:
         return 16 * n
     whole = 0
-    if (
-        strategy.plan is None
-    ):  # the pool as float32, its embedding, and as much again for the strategy's own work
+    # the pool as float32, its embedding, and as much again for the strategy's own work
+    if strategy.plan is None:
         whole = 3 * 4 * n * width
     num_held = 0
     if isinstance(strategy.plan, Spread):

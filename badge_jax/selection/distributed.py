@@ -44,7 +44,7 @@ def run_distributed(task: Task) -> Selection:
         task: what to choose, and from what; the same in all processes.
 
     Returns:
-        `Selection`, the same in all processes.
+        `Selection`, the same in all processes but for remarks.
 
     Raises:
         InputError: as `run_task`, and for what several processes cannot do.

@@ -12,7 +12,7 @@ from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 
-SKIPPED = ("exclude", "offer")
+ON_SKIPPED = ("exclude", "offer")
 _WANTED = "a .npy file, CSV or text"
 
 
@@ -22,7 +22,7 @@ def read_labeled(
     """Reads which rows are labeled already, or to be left out, from files.
 
     Each file is one of: a ``.npy`` file with row numbers or a mask [n] bool; a text file with one row number a
-    line; a CSV file whose header names the column ``index``, its fields apart by commas, semicolons or tabs.
+    line; a CSV file whose header names the column ``index``, with commas, semicolons or tabs between fields.
     Where there are ids, they name the rows in place of row numbers, in a CSV file in the column ``id``; a mask
     still goes by position. A row may be named more than once.
 
@@ -53,8 +53,8 @@ def read_labeled(
         ...     read_labeled([path], "labeled", 10).tolist()
         [3, 7]
     """
-    if skipped not in SKIPPED:
-        raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(SKIPPED)}")
+    if skipped not in ON_SKIPPED:
+        raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(ON_SKIPPED)}")
     place_of = None
     if ids is not None:  # spaces around an id do not matter, unless they tell two ids apart
         place_of = {id.strip(): row for row, id in enumerate(ids)} | {id: row for row, id in enumerate(ids)}
@@ -76,8 +76,8 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
     """Reads one id for each row of the pool from a file.
 
     Args:
-        path: of a text file with one id a line, of a CSV file whose header names the column ``id`` (fields
-            apart by commas, semicolons or tabs), or of a ``.npy`` file with [n] text or integers.
+        path: of a text file with one id a line, of a CSV file whose header names the column ``id`` (with
+            commas, semicolons or tabs between fields), or of a ``.npy`` file with [n] text or integers.
         name: its name in messages.
         n: rows of the pool.
 

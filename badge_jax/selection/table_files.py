@@ -108,7 +108,7 @@ def open_arrow(file: File) -> Stored:
 
 
 def open_csv(file: File) -> Stored:
-    """Columns of a CSV file with a header; fields apart by commas, semicolons or tabs."""
+    """Columns of a CSV file with a header, with commas, semicolons or tabs between fields."""
     with _text(file) as text:
         header, delimiter = _header(file, text)
         n = sum(1 for line in text if line != "\n")
