@@ -302,7 +302,7 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "batch 2: 100 rows, 10 of them for the audit: pets/batch-2.csv" in printed
     assert "100 labels: labels.csv" in printed
-    assert printed.endswith("pets/batch-2.json\n100 new labels\nbatch 2: all answered\n")
+    assert printed.endswith("pets/batch-2.html\n100 new labels\nbatch 2: all answered\n")
 
 
 @pytest.mark.slow
