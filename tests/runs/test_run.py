@@ -622,7 +622,8 @@ def wait_for_a_write(directory, process):
 
     def look():
         try:
-            return sorted((entry.name, entry.stat().st_mtime_ns) for entry in os.scandir(directory))
+            with os.scandir(directory) as entries:  # closed also where a file is gone while we look
+                return sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries)
         except FileNotFoundError:  # none yet, or gone while we looked
             return None
 
