@@ -21,6 +21,11 @@ def missing_extra(what: str, extra: str) -> EnvironmentFailure:
     return EnvironmentFailure(f"{what}; in a checkout of badge_jax: pip install --editable '.[{extra}]'")
 
 
+def line_of(error: OSError) -> str:
+    """What the system says, with the file that it is about."""
+    return f"{error.filename or 'file'}: {error.strerror or error}"
+
+
 def one_line(error: BaseException) -> str:
     """Another library's error as one line: its type and the start of its message."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

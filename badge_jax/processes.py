@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from badge_jax.devices import find_devices
-from badge_jax.errors import EnvironmentFailure, InputError, one_line
+from badge_jax.errors import EnvironmentFailure, InputError, line_of, one_line
 
 _JOINING = 45  # seconds for all processes to come; JAX gives up a few seconds later
 _SILENCE = 20  # seconds without a sign of life after which a process counts as lost
@@ -136,7 +136,7 @@ def _code_of(problem: Exception) -> int:
 
 def _message_of(problem: Exception) -> str:
     if isinstance(problem, OSError):
-        return f"{problem.filename or 'file'}: {problem.strerror or problem}"
+        return line_of(problem)
     return str(problem)
 
 

@@ -51,23 +51,23 @@ def pinned(processors):
         os.sched_setaffinity(0, before)
 
 
+@contextlib.contextmanager
+def hearing_ctrl_c():
+    """Children started meanwhile hear Ctrl-C, also where this is a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start(args, processors=PROCESSORS[:1], folder=ROOT):
     command = [sys.executable, "-m", "badge_jax", *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # where this is a shell's background job, SIGINT is ignored, and a child would inherit that
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pinned(processors):
-            return subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                cwd=folder,
-                env=environment,
-            )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c(), pinned(processors):
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
+        )
 
 
 def finished(process):

@@ -38,6 +38,7 @@ from badge_jax.campaign.inputs import (
 )
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
+from badge_jax.campaign.pools import FrozenPool
 from badge_jax.campaign.propose import guesses, propose
 from badge_jax.campaign.state import CampaignState, Taken, ask, begin, reserved, take, training_rows
 from badge_jax.errors import InputError
@@ -89,6 +90,7 @@ class Batch(NamedTuple):
         predicted: [k] int32, the classes that the model behind the batch gives its rows; None without a model.
         scores: [k] float64, the model's probabilities of these classes; None without a model.
         remarks: what is valid and looks wrong.
+        pool: what it was chosen from; None for a batch that was open already, for which no pool was read.
     """
 
     number: int
@@ -98,6 +100,7 @@ class Batch(NamedTuple):
     predicted: np.ndarray | None
     scores: np.ndarray | None
     remarks: list[str]
+    pool: FrozenPool | None = None
 
 
 def start_campaign(directory: Path | str, options: CampaignOptions, files: CampaignFiles) -> None:
@@ -256,7 +259,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         else _write_predictions(campaign, number, model.outputs.predictions),
     }
     campaign = _append(campaign, line)
-    return campaign, _last_batch(campaign, [*remarks, *proposal.remarks])
+    return campaign, _last_batch(campaign, [*remarks, *proposal.remarks])._replace(pool=pool)
 
 
 def tell_answers(

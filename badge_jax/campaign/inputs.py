@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from badge_jax.selection.matrices import Matrix
 from badge_jax.strategies import STRATEGIES
 
 FORMAT = 1  # of config.json and log.jsonl
-OPTIONS = ("classes", "strategy", "cold_start", "head", "audit", "seed", "memory_budget", "unique")
+OPTIONS = tuple(option.name for option in fields(CampaignOptions))
 
 
 @dataclass(frozen=True)

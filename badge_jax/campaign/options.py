@@ -1,7 +1,7 @@
 """What decides a campaign: its options, checked against the pool before anything is asked."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,16 +84,7 @@ def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions
         _check_task(options, cold.text, inputs_for(cold.text, pool.features, None, pool.representation))
     except InputError as error:
         raise InputError(f"--cold-start {cold.text}: {error}; random needs less") from None
-    return CampaignOptions(
-        options.classes,
-        chosen.text,
-        cold.text,
-        options.head,
-        options.audit,
-        options.seed,
-        options.memory_budget,
-        options.unique,
-    )
+    return replace(options, strategy=chosen.text, cold_start=cold.text)
 
 
 def _check_task(options: CampaignOptions, strategy: str, inputs: Inputs) -> None:

@@ -47,7 +47,9 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
     """
     options, line, rows = campaign.options, campaign.batches[-1], batch.rows
     is_labeled = (campaign.labels_before >= 0) | campaign.excluded_before
-    predictions = read_predictions(campaign, line)
+    predictions, pool = read_predictions(campaign, line), batch.pool
+    if pool is None:
+        pool = open_pool(campaign.directory, campaign.config)
     is_free = ~is_labeled & ~reserved(campaign.state)
     ids = None if campaign.ids is None else [campaign.ids[row] for row in rows]
     summary = BatchSummary(
@@ -59,7 +61,7 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
         ids,
         {} if predictions is None else {"predicted_class": predictions[rows]},
         None if predictions is None else np.bincount(predictions[is_free], minlength=len(options.classes)),
-        pool_map(open_pool(campaign.directory, campaign.config).features, "features", rows, is_labeled),
+        pool_map(pool.features, "features", rows, is_labeled),
         None if images is None or ids is None else _found(images, ids[:NUM_SHOWN]),
         options.classes,
     )

@@ -24,7 +24,7 @@ from badge_jax.cli.numbers import OPTION_TYPES
 from badge_jax.cli.report import Report
 from badge_jax.cli.select import Select
 from badge_jax.cli.strategies import Strategies
-from badge_jax.errors import EnvironmentFailure, InputError
+from badge_jax.errors import EnvironmentFailure, InputError, line_of
 
 _AFTER_CTRL_C = {
     "run": "the same command resumes the run",
@@ -95,7 +95,7 @@ def execute(work: Callable[[], Any], program: str = "badge-jax") -> int:
     except BrokenPipeError:  # of `| head`
         return 0
     except OSError as error:
-        return fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
+        return fail(line_of(error), 1)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         return fail(f"out of memory or device failure: {str(error).partition(chr(10))[0]}", 1)
     return 0

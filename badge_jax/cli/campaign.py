@@ -30,6 +30,7 @@ from badge_jax.csv_files import read_text
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
+from badge_jax.selection import check_image_folder
 
 _Directory = tyro.conf.Positional[Path]
 _NUM_CORRECTIONS = 10  # that are named
@@ -144,14 +145,13 @@ class Next:
         print(f"a page about it: {page}")
 
     def _check_images(self, campaign: Campaign) -> None:
-        if self.images is not None and campaign.ids is None:
+        if self.images is None:
+            return
+        if campaign.ids is None:
             raise InputError(
                 "--images are found by id, and the campaign has no ids; wanted it without --images"
             )
-        if self.images is not None and not self.images.is_dir():
-            raise InputError(
-                f"--images {self.images} is not a folder; wanted one that holds a file for each id"
-            )
+        check_image_folder(self.images)
 
 
 @dataclass(frozen=True)

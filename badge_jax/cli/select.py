@@ -25,6 +25,7 @@ from badge_jax.selection import (
     SelectOptions,
     Task,
     batch_page,
+    check_image_folder,
     forecast,
     make_task,
     num_rows,
@@ -189,10 +190,7 @@ class Select:
             raise InputError("--images are shown on the page; wanted --page as well")
         if self.ids is None:
             raise InputError("--images are found by id; wanted --ids as well")
-        if not self.images.is_dir():
-            raise InputError(
-                f"--images {self.images} is not a folder; wanted one that holds a file for each id"
-            )
+        check_image_folder(self.images)
 
     def _page_of(self, summary: BatchSummary) -> str:
         if self.images is None or summary.ids is None:

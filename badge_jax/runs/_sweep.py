@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.devices import count_devices, share_devices
-from badge_jax.errors import DirectoryInUse, EnvironmentFailure, InputError
+from badge_jax.errors import DirectoryInUse, EnvironmentFailure, InputError, line_of
 from badge_jax.files import write_whole
 from badge_jax.runs._run import run
 from badge_jax.runs.claims import STALE_AFTER, claimed, now_at, remove_dead_claims
@@ -428,7 +428,7 @@ def work_for(parent: int, work: Callable[[Say], object], end: Connection) -> Non
     except EnvironmentFailure as error:
         _tell_parent(end, str(error), is_trouble=True)
     except OSError as error:
-        _tell_parent(end, f"{error.filename or 'file'}: {error.strerror or error}", is_trouble=True)
+        _tell_parent(end, line_of(error), is_trouble=True)
 
 
 def _tell_parent(end: Connection, line: str, *, is_trouble: bool = False) -> None:

@@ -6,7 +6,7 @@ from badge_jax.selection.distributed import run_distributed
 from badge_jax.selection.formats import split_name
 from badge_jax.selection.matrices import matrix_of, open_matrix
 from badge_jax.selection.page import NUM_SHOWN, batch_page
-from badge_jax.selection.pictures import Picture, pictures, remarks_on_pictures
+from badge_jax.selection.pictures import Picture, check_image_folder, pictures, remarks_on_pictures
 from badge_jax.selection.plane import PoolMap, pool_map
 from badge_jax.selection.row_lists import read_ids, read_labeled
 from badge_jax.selection.summary import BatchSummary, summarize
@@ -23,6 +23,7 @@ __all__ = [
     "Selection",
     "Task",
     "batch_page",
+    "check_image_folder",
     "forecast",
     "make_task",
     "matrix_of",

@@ -143,7 +143,7 @@ def run_task(task: Task, watch: Watch = lambda *_: None) -> Selection:
             "rows chosen or labeled, or all zero"
         )
     else:
-        remarks += remarks_on_repeats(task, chosen.indices)
+        remarks += remarks_on_repeats(task, chosen.indices, digests)
     explanation = (
         {} if digests is None or not task.explain else explain(task, look, digests, chosen.indices, watch)
     )

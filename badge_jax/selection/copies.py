@@ -59,9 +59,7 @@ def choose_apart(task: Task, survey: Survey, digests: np.ndarray | None, watch: 
         is_out[picks] = True
         is_labeled = task.is_labeled.copy()
         is_labeled[new] = True
-        task = task._replace(
-            available=task.available & ~is_out, labeled=np.flatnonzero(is_labeled), is_labeled=is_labeled
-        )
+        task = task._replace(available=task.available & ~is_out, is_labeled=is_labeled)
         _check_left(task, task.k - len(kept))
 
 
@@ -104,12 +102,18 @@ def num_copies(digests: np.ndarray, among: np.ndarray, picks: np.ndarray) -> np.
     return np.array([wanted[digests[pick].tobytes()] for pick in picks], np.int64) - np.isin(picks, among)
 
 
-def remarks_on_repeats(task: Task, picks: np.ndarray) -> list[str]:
-    """A remark if picks are equal, in what is read of them, to earlier picks or to labeled rows."""
-    if not task.needed:
+def remarks_on_repeats(task: Task, picks: np.ndarray, digests: np.ndarray | None = None) -> list[str]:
+    """A remark if picks are equal, in what is read of them, to earlier picks or to labeled rows.
+
+    Args:
+        task: the selection.
+        picks: [k] int64, row numbers.
+        digests: [n] of all rows, see `row_digests`, where they are known. Else rows are read.
+    """
+    if not task.needed or task.unique is not None:  # then none was to be chosen
         return []
-    seen = _contents(task, task.labeled)
-    different = _contents(task, picks) - seen
+    seen = _contents(task, task.labeled, digests)
+    different = _contents(task, picks, digests) - seen
     count = len(picks) - len(different)
     if not count:
         return []
@@ -117,13 +121,16 @@ def remarks_on_repeats(task: Task, picks: np.ndarray) -> list[str]:
     return [f"{count} of the {task.k} picks are copies of {of}; unique = 1 leaves them out"]
 
 
-def _contents(task: Task, rows: np.ndarray) -> set[bytes]:
-    """Digests of what is read of some rows."""
+def _contents(task: Task, rows: np.ndarray, digests: np.ndarray | None) -> set[bytes]:
+    """The digests of some rows."""
     found: set[bytes] = set()
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
-        values = np.hstack([_plain(matrix.take(part)) for matrix in task.needed])
-        found |= {hashlib.blake2b(row.tobytes(), digest_size=DIGEST).digest() for row in values}
+        if digests is not None:
+            known = digests[part]
+        else:
+            known = _digests(np.hstack([_plain(matrix.take(part)) for matrix in task.needed]))
+        found |= {digest.tobytes() for digest in known}
     return found
 
 

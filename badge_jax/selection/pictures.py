@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from badge_jax.errors import InputError
+
 AS_IT_IS = 16_000  # bytes of a file that is not made smaller
 LARGEST = 200_000  # bytes of a file that cannot be made smaller
 LARGEST_TOTAL = 20_000_000  # bytes of all files
@@ -28,6 +30,20 @@ class Picture(NamedTuple):
 
     source: str
     note: str
+
+
+def check_image_folder(folder: Path) -> None:
+    """Raises InputError unless there is such a folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from badge_jax.selection import check_image_folder
+        >>> check_image_folder(Path("nowhere"))
+        Traceback (most recent call last):
+        badge_jax.errors.InputError: --images nowhere is not a folder; wanted one that holds a file for each id
+    """
+    if not folder.is_dir():
+        raise InputError(f"--images {folder} is not a folder; wanted one that holds a file for each id")
 
 
 def remarks_on_pictures(found: Sequence[Picture], ids: Sequence[str]) -> list[str]:

@@ -90,8 +90,7 @@ class Task(NamedTuple):
         representation: `Matrix` [n, d']; None if it is not read.
         has_probabilities: whether the outputs are probabilities.
         available: [n] bool, rows that may be chosen.
-        labeled: [m] int64, row numbers.
-        is_labeled: [n] bool, the same rows.
+        is_labeled: [n] bool, rows that are labeled or excluded.
         explain: whether the picks are to be explained.
         unique: as in `SelectOptions`.
         work_bytes: memory for the work, in bytes.
@@ -111,7 +110,6 @@ class Task(NamedTuple):
     representation: Matrix | None
     has_probabilities: bool
     available: np.ndarray
-    labeled: np.ndarray
     is_labeled: np.ndarray
     explain: bool
     unique: float | None
@@ -119,6 +117,11 @@ class Task(NamedTuple):
     pool_bytes: int
     held_bytes: int
     is_streamed: bool
+
+    @property
+    def labeled(self) -> np.ndarray:
+        """The rows that are labeled or excluded: [m] int64, in ascending order."""
+        return np.flatnonzero(self.is_labeled)
 
     @property
     def needed(self) -> list[Matrix]:
@@ -204,7 +207,6 @@ def make_task(options: SelectOptions, inputs: Inputs) -> Task:
         representation,
         inputs.logits is None,
         available,
-        labeled,
         is_labeled,
         options.explain,
         options.unique,

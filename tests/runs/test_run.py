@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sweeping import hearing_ctrl_c
 from toy import make_toy, noisy, toy
 
 from badge_jax import STRATEGIES, Strategy
@@ -699,10 +700,9 @@ def test_ctrl_c_in_the_middle_of_a_fit(tmp_path):
         sys.executable, "-m", "badge_jax", "run", "--dataset", "kropt", "--strategy", "random",
         "--initial", "20000", "--batch-size", "60", "--rounds", "2", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
-    # where this is a shell's background job, SIGINT is ignored, and a child would inherit that
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c():
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with process:
         while not (tmp_path / "run" / "config.json").exists():
             time.sleep(0.05)
         time.sleep(4)

@@ -22,6 +22,7 @@ from sweeping import (
     SMALL,
     children_of,
     finished,
+    hearing_ctrl_c,
     is_alive,
     num_lines,
     start,
@@ -600,17 +601,15 @@ def test_a_worker_that_is_killed_leaves_its_run_to_the_others(tmp_path, undistur
 @pytest.mark.parametrize("moment", ["while they start", "while they work"])
 def test_ctrl_c_ends_parent_and_workers(tmp_path, moment):
     command = [sys.executable, "-m", "badge_jax", *sweep_arguments(tmp_path, "--workers", 2, **SMALL)]
-    # where this is a shell's background job, SIGINT is ignored, and a child would inherit that
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    parent = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    with hearing_ctrl_c():
+        parent = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+        )
     wait_for(lambda: len(workers_of(parent)) == 2, "two workers")
     if moment == "while they work":
         wait_for(lambda: num_lines(tmp_path) >= 1, "a round")
