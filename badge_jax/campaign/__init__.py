@@ -1,19 +1,13 @@
 """Batch after batch with people who label: what to ask next, what they answered, how good the model is.
 
-The functions of `state`, `propose` and `audit` are pure; those of `folder` and `tables` keep a campaign in a
-folder.
+The functions of `state`, `propose` and `audit` are pure; those of `folder`, `batches`, `tell` and `tables`
+keep a campaign in a folder.
 """
 
 from badge_jax.campaign.answers import Answers, read_answers
 from badge_jax.campaign.audit import Audit, agreement, audit_of, has_settled, wilson_interval
-from badge_jax.campaign.folder import (
-    Batch,
-    Campaign,
-    next_batch,
-    open_campaign,
-    start_campaign,
-    tell_answers,
-)
+from badge_jax.campaign.batches import Batch, next_batch
+from badge_jax.campaign.folder import Campaign, open_campaign, start_campaign
 from badge_jax.campaign.head import HEADS, TrainedHead, fit_head, head_outputs
 from badge_jax.campaign.inputs import CampaignFiles
 from badge_jax.campaign.label_studio import label_studio_tasks, labeling_interface
@@ -37,6 +31,7 @@ from badge_jax.campaign.state import (
     training_rows,
 )
 from badge_jax.campaign.tables import write_batch, write_labels
+from badge_jax.campaign.tell import tell_answers
 
 __all__ = [
     "HEADS",

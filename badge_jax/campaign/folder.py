@@ -16,36 +16,27 @@ import contextlib
 import io
 import json
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from badge_jax.array_files import open_npy
-from badge_jax.campaign.answers import read_answers
 from badge_jax.campaign.inputs import (
     FORMAT,
     OPTIONS,
     CampaignFiles,
-    check_rows,
-    code_of,
-    held_out,
     new_config,
     open_ids,
-    open_pool,
 )
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
-from badge_jax.campaign.pools import FrozenPool
-from badge_jax.campaign.propose import guesses, propose
-from badge_jax.campaign.state import CampaignState, Taken, ask, begin, reserved, take, training_rows
+from badge_jax.campaign.state import CampaignState, ask, begin, reserved, take
 from badge_jax.errors import InputError
 from badge_jax.files import locked, write_whole
 from badge_jax.names import checksum
 from badge_jax.records import config_checksum, parse_object
-from badge_jax.selection import open_matrix, split_name
 
 _MAY_DIFFER = ("memory_budget", "code", "badge_jax")  # what another `start` may say
 
@@ -77,30 +68,6 @@ class Campaign(NamedTuple):
     def batches(self) -> list[dict[str, Any]]:
         """The lines of the log that open a batch."""
         return [line for line in self.log.lines if line["kind"] == "batch"]
-
-
-class Batch(NamedTuple):
-    """A batch to label.
-
-    Attributes:
-        number: from 1.
-        rows: [k] int64, in its order.
-        is_audit: [k] bool.
-        is_open: [k] bool, rows without an answer.
-        predicted: [k] int32, the classes that the model behind the batch gives its rows; None without a model.
-        scores: [k] float64, the model's probabilities of these classes; None without a model.
-        remarks: what is valid and looks wrong.
-        pool: what it was chosen from; None for a batch that was open already, for which no pool was read.
-    """
-
-    number: int
-    rows: np.ndarray
-    is_audit: np.ndarray
-    is_open: np.ndarray
-    predicted: np.ndarray | None
-    scores: np.ndarray | None
-    remarks: list[str]
-    pool: FrozenPool | None = None
 
 
 def start_campaign(directory: Path | str, options: CampaignOptions, files: CampaignFiles) -> None:
@@ -195,125 +162,20 @@ def open_campaign(directory: Path | str) -> Iterator[Campaign]:
         yield campaign
 
 
-def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[Campaign, Batch]:
-    """The open batch, or the next one, which is then in the log.
+def append(campaign: Campaign, line: dict[str, Any]) -> Campaign:
+    """The campaign with one more line in its log, which is then on the disk.
 
     Args:
         campaign: an open one.
-        k: rows of a batch.
-        logits: file with the logits [n, c] of a model of your own, in place of the head's.
-
-    Returns:
-        The campaign, and the batch.
+        line: a batch or answers.
 
     Raises:
-        InputError: if a batch of another size, or from other logits, is open; and as `propose` does.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import numpy as np
-        >>> from badge_jax.campaign import CampaignFiles, CampaignOptions, start_campaign
-        >>> from badge_jax.campaign import next_batch, open_campaign
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> np.save(folder / "features.npy", np.random.default_rng(0).normal(size=(50, 4)))
-        >>> options = CampaignOptions(("cat", "dog"), cold_start="random")
-        >>> start_campaign(folder / "pets", options, CampaignFiles(folder / "features.npy"))
-        >>> with open_campaign(folder / "pets") as campaign:
-        ...     campaign, batch = next_batch(campaign, 10)
-        >>> batch.number, len(batch.rows)
-        (1, 10)
+        ValueError: for a line that cannot follow.
+        OSError: if it cannot be written.
     """
-    if k < 1:
-        raise InputError(f"--k is {k}; wanted 1 or more")
-    matrix = None if logits is None else open_matrix(logits, "--logits")
-    crc32 = None if logits is None else checksum(split_name(logits)[0])
-    state, options = campaign.state, campaign.options
-    if state.is_open.any():
-        check_rows(campaign.directory, campaign.config)
-        _check_same(campaign, k, crc32)
-        return campaign, _last_batch(campaign, [])
-    remarks = [
-        f"{now['file']} has changed since the campaign began"
-        for what, now in code_of(options).items()
-        if now != campaign.config["code"].get(what)
-    ]
-    pool = open_pool(campaign.directory, campaign.config)
-    with scratch_folder(campaign) as scratch:
-        proposal = propose(options, state, pool, k, logits=matrix, scratch=scratch)
-        said = None if proposal.model is None else guesses(proposal.model, proposal.rows)
-    number, model = state.num_batches + 1, proposal.model
-    line = {
-        "kind": "batch",
-        "batch": number,
-        "rows": proposal.rows.tolist(),
-        "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
-        "num_training": None if model is None else model.num_training,
-        "labels": None if model is None or model.num_training is None else _checksum_of_labels(state),
-        "predicted": None if said is None else said[0].tolist(),
-        "scores": None if said is None else said[1].tolist(),
-        "logits": crc32,
-        "test": None if model is None else held_out(campaign.directory, campaign.config, model.head),
-        "predictions": None
-        if model is None
-        else _write_predictions(campaign, number, model.outputs.predictions),
-    }
-    campaign = _append(campaign, line)
-    return campaign, _last_batch(campaign, [*remarks, *proposal.remarks])._replace(pool=pool)
-
-
-def tell_answers(
-    campaign: Campaign, paths: Sequence[Path], skipped: str | None = None
-) -> tuple[Campaign, Taken]:
-    """Takes the answers in files into the log, all of them or none.
-
-    Args:
-        campaign: an open one.
-        paths: of the files, see `read_answers`.
-        skipped: what becomes of rows with an empty label, "exclude" or "offer", see `take`. None: an empty
-            label is no answer, what a labeling tool calls skipped is excluded, and files without any label are
-            refused.
-
-    Returns:
-        The campaign, and what the answers did.
-
-    Raises:
-        InputError: as `read_answers`.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import numpy as np
-        >>> from badge_jax.campaign import CampaignFiles, CampaignOptions, start_campaign
-        >>> from badge_jax.campaign import open_campaign, tell_answers
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> np.save(folder / "features.npy", np.random.default_rng(0).normal(size=(50, 4)))
-        >>> files = CampaignFiles(folder / "features.npy")
-        >>> start_campaign(folder / "pets", CampaignOptions(("cat", "dog")), files)
-        >>> _ = (folder / "answers.csv").write_text("index,label\\n3,cat\\n40,dog\\n")
-        >>> with open_campaign(folder / "pets") as campaign:
-        ...     campaign, taken = tell_answers(campaign, [folder / "answers.csv"])
-        >>> taken.num_new
-        2
-    """
-    check_rows(campaign.directory, campaign.config)
-    classes, n = campaign.options.classes, len(campaign.state.labels)
-    rows, labels, is_blank = read_answers(paths, n=n, classes=classes, ids=campaign.ids)
-    if skipped is None and not (labels >= 0).any():
-        raise InputError(
-            f"{', '.join(map(str, paths))}: no label in {len(rows)} rows; to skip them all, say "
-            "--skipped exclude or --skipped offer"
-        )
-    policy, num_blank = skipped or "exclude", 0
-    if skipped is None:
-        num_blank = int((is_blank & (campaign.state.labels[rows] < 0)).sum())
-        rows, labels = rows[~is_blank], labels[~is_blank]
-    _, taken = take(campaign.state, rows, labels, skipped=policy)
-    taken = taken._replace(num_blank=num_blank)
-    if not len(taken.rows):
-        return campaign, taken
-    told = {"rows": taken.rows.tolist(), "labels": taken.labels.tolist(), "skipped": policy}
-    return _append(campaign, {"kind": "answers", **told}), taken
+    after = _after(campaign, line)
+    log = append_line(campaign.directory / "log.jsonl", campaign.log, line, _identity(campaign.config))
+    return after._replace(log=log)
 
 
 @contextlib.contextmanager
@@ -327,6 +189,23 @@ def scratch_folder(campaign: Campaign) -> Iterator[Path | None]:
     finally:
         for file in campaign.directory.glob(".*.tmp"):
             file.unlink()
+
+
+def write_predictions(campaign: Campaign, number: int, predictions: np.ndarray) -> int:
+    """Writes the classes that the model behind a batch gives all rows.
+
+    Args:
+        campaign: an open one.
+        number: of the batch.
+        predictions: [n] int.
+
+    Returns:
+        The file's checksum.
+    """
+    path, buffer = _predictions_file(campaign, number), io.BytesIO()
+    np.save(buffer, predictions.astype(np.min_scalar_type(len(campaign.options.classes) - 1)))
+    write_whole(path, buffer.getvalue())
+    return checksum(path)
 
 
 def read_predictions(campaign: Campaign, line: Mapping[str, Any]) -> np.ndarray | None:
@@ -358,36 +237,8 @@ def _difference(name: str, known: Any, given: Any) -> str:
     return f"another content of {flag}, or another path ({known[file]['path']})"
 
 
-def _checksum_of_labels(state: CampaignState) -> int:
-    """CRC-32 of what a head is trained on."""
-    rows = training_rows(state)
-    return zlib.crc32(state.labels[rows].astype("<i4").tobytes(), zlib.crc32(rows.astype("<i8").tobytes()))
-
-
-def _write_predictions(campaign: Campaign, number: int, predictions: np.ndarray) -> int:
-    """Writes the classes [n] that a model gives all rows. Returns the file's checksum."""
-    path, buffer = _predictions_file(campaign, number), io.BytesIO()
-    np.save(buffer, predictions.astype(np.min_scalar_type(len(campaign.options.classes) - 1)))
-    write_whole(path, buffer.getvalue())
-    return checksum(path)
-
-
 def _predictions_file(campaign: Campaign, number: int) -> Path:
     return campaign.directory / f"predictions-{number}.npy"
-
-
-def _last_batch(campaign: Campaign, remarks: list[str]) -> Batch:
-    state, line = campaign.state, campaign.batches[-1]
-    predicted, scores = line.get("predicted"), line.get("scores")  # a log of an earlier version has none
-    return Batch(
-        state.num_batches,
-        state.batch,
-        reserved(state)[state.batch],
-        state.is_open,
-        None if predicted is None else np.array(predicted, np.int32),
-        None if scores is None else np.array(scores, np.float64),
-        remarks,
-    )
 
 
 def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
@@ -432,13 +283,6 @@ def _read(directory: Path) -> Campaign:
     return campaign
 
 
-def _append(campaign: Campaign, line: dict[str, Any]) -> Campaign:
-    """The campaign with one more line in its log."""
-    after = _after(campaign, line)
-    log = append_line(campaign.directory / "log.jsonl", campaign.log, line, _identity(campaign.config))
-    return after._replace(log=log)
-
-
 def _after(campaign: Campaign, line: Mapping[str, Any]) -> Campaign:
     """The campaign after a line of its log. Raises ValueError for one that cannot follow."""
     state, rows = campaign.state, np.array(line["rows"], np.int64)
@@ -453,17 +297,6 @@ def _after(campaign: Campaign, line: Mapping[str, Any]) -> Campaign:
         raise ValueError("its rows for the audit are not those of the campaign")
     asked = ask(state, rows)
     return campaign._replace(state=asked, labels_before=state.labels, excluded_before=state.excluded)
-
-
-def _check_same(campaign: Campaign, k: int, crc32: int | None) -> None:
-    """Raises InputError unless the open batch is of this size and, where logits are given, from them."""
-    state = campaign.state
-    num_open, size = int(state.is_open.sum()), len(state.batch)
-    what = f"batch {state.num_batches} of {size} rows is open, {num_open} of them without an answer"
-    if k != size:
-        raise InputError(f"{what}; tell its answers first, or give --k {size} to have it again")
-    if crc32 is not None and crc32 != campaign.batches[-1]["logits"]:
-        raise InputError(f"{what}, and was not chosen by these logits; tell its answers first")
 
 
 def _identity(config: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from badge_jax.campaign.folder import Batch, Campaign, read_predictions
+from badge_jax.campaign.batches import Batch
+from badge_jax.campaign.folder import Campaign, read_predictions
 from badge_jax.campaign.inputs import open_pool
 from badge_jax.campaign.state import reserved
 from badge_jax.files import write_whole

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from badge_jax.campaign.folder import Batch, Campaign
+from badge_jax.campaign.batches import Batch
+from badge_jax.campaign.folder import Campaign
 from badge_jax.campaign.inputs import check_rows, input_paths
 from badge_jax.campaign.label_studio import label_studio_tasks, labeling_interface
 from badge_jax.campaign.state import reserved
