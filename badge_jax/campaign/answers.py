@@ -12,6 +12,7 @@ from badge_jax.campaign.state import SKIPPED
 from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.files import check_file
+from badge_jax.selection.row_names import RowNames, row_number
 
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # a column with gaps comes back from pandas as 7.0
 
@@ -69,7 +70,7 @@ def read_answers(
         ...     answers.rows.tolist(), answers.labels.tolist()
         ([7, 3], [1, -1])
     """
-    rows_of = _RowNames(n, ids)
+    rows_of = _Rows(n, ids)
     labels_of = LabelNames(classes, by_number=False)
     found: dict[int, tuple[int, str]] = {}
     skipped: set[int] = set()
@@ -96,21 +97,21 @@ def read_answers(
     return Answers(np.array(list(found), np.int64), labels, (labels == SKIPPED) & ~is_said)
 
 
-class _RowNames:
+class _Rows:
     """Finds the row that a record is about."""
 
     def __init__(self, n: int, ids: Sequence[str] | None):
         self._n = n
-        self._rows = None if ids is None else {id.strip(): row for row, id in enumerate(ids)}
+        self._names = None if ids is None else RowNames(ids)
 
     def find(self, record: Mapping[str, str]) -> int:
         id, index = record.get("id", ""), record.get("index", "")
         if not id.strip() and not index.strip():
             raise InputError(f"the label {record['label'][:40]!r} has no id and no index")
-        by_index = self._by_index(index, "index") if index.strip() else None
-        if self._rows is None and by_index is None:
+        by_index = self._by_index(index) if index.strip() else None
+        if self._names is None and by_index is None:
             raise InputError(f"id {id[:40]!r}, and the rows have no ids; wanted a column index")
-        by_id = self._by_id(id) if id.strip() and self._rows is not None else None
+        by_id = self._by_id(id, self._names) if id.strip() and self._names is not None else None
         if by_id is not None and by_index is not None and by_id != by_index:
             raise InputError(
                 f"id {id[:40]!r} is row {by_id}, and the index is {by_index}; wanted the same, or no column "
@@ -118,20 +119,19 @@ class _RowNames:
             )
         return by_id if by_id is not None else by_index  # type: ignore[return-value]  # one of them is there
 
-    def _by_id(self, id: str) -> int:
-        assert self._rows is not None
-        row = self._rows.get(id.strip())
+    def _by_id(self, id: str, names: RowNames) -> int:
+        row = names.find(id)
         if row is None:
             raise InputError(f"unknown id {id[:40]!r}")
         return row
 
-    def _by_index(self, word: str, column: str) -> int:
-        match = _NUMBER.fullmatch(word.strip())
-        if match is None:
-            raise InputError(f"{column} {word[:40]!r} is no row number")
-        if int(match[1]) >= self._n:
-            raise InputError(f"{column} {match[1]} is not in the pool; wanted 0 to {self._n - 1}")
-        return int(match[1])
+    def _by_index(self, word: str) -> int:
+        row = row_number(word)
+        if row is None:
+            raise InputError(f"index {word[:40]!r} is no row number")
+        if not 0 <= row < self._n:
+            raise InputError(f"index {row} is not in the pool; wanted 0 to {self._n - 1}")
+        return row
 
 
 def _is_number(text: str) -> bool:

@@ -1,8 +1,7 @@
 """Lists of rows, and ids of rows, from files."""
 
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from badge_jax.array_files import is_npy, open_npy
 from badge_jax.csv_files import find_header, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
+from badge_jax.selection.row_names import RowNames, row_number
 
 ON_SKIPPED = ("exclude", "offer")
 _WANTED = "a .npy file, CSV or text"
@@ -55,12 +55,10 @@ def read_labeled(
     """
     if skipped not in ON_SKIPPED:
         raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(ON_SKIPPED)}")
-    place_of = None
-    if ids is not None:  # spaces around an id do not matter, unless they tell two ids apart
-        place_of = {id.strip(): row for row, id in enumerate(ids)} | {id: row for row, id in enumerate(ids)}
+    row_of = None if ids is None else RowNames(ids)
     is_labeled, is_skipped = np.zeros(n, bool), np.zeros(n, bool)
     for path in paths:
-        rows, has_label = _read_list(path, name, n, place_of)
+        rows, has_label = _read_list(path, name, n, row_of)
         is_labeled[rows[has_label]] = True
         is_skipped[rows[~has_label]] = True
     is_skipped &= ~is_labeled
@@ -156,55 +154,56 @@ def row_numbers(rows: np.ndarray, n: int, name: str = "labeled") -> np.ndarray:
     return np.unique(rows.astype(np.int64))
 
 
-def _read_list(
-    path: Path, name: str, n: int, place_of: Mapping[str, int] | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _read_list(path: Path, name: str, n: int, row_of: RowNames | None) -> tuple[np.ndarray, np.ndarray]:
     """The rows that a file names [m] int64, and whether they have a label [m] bool: without a column ``label``,
     all have."""
-    one = "row number" if place_of is None else "id"
+    one = "row number" if row_of is None else "id"
     check_file(path, name, f"a .npy file or one {one} a line")
     where = f"{name}: {path}"
     if _is_array(path):
-        rows = _rows_of_array(open_npy(path, name).read(), where, n, place_of)
+        rows = _rows_of_array(open_npy(path, name).read(), where, n, row_of)
         has_label = np.ones(len(rows), bool)
     else:
         words, has_label = _words(
             read_text(path, f"{name}: {path}", _WANTED),
             where,
-            "index" if place_of is None else "id",
+            "index" if row_of is None else "id",
         )
-        if place_of is None:
+        if row_of is None:
             rows = _numbers_of(words, where, n)
         else:
-            rows, is_known = _places(words, where, place_of)
+            rows, is_known = _places(words, where, row_of)
             has_label = has_label[is_known]
     if not len(rows):
         warnings.warn(f"{where} names no row, so none counts as labeled", UserWarning, stacklevel=3)
     return rows, has_label
 
 
-def _rows_of_array(array: np.ndarray, where: str, n: int, place_of: Mapping[str, int] | None) -> np.ndarray:
-    if place_of is None or array.dtype == bool or array.shape == (0,):
+def _rows_of_array(array: np.ndarray, where: str, n: int, row_of: RowNames | None) -> np.ndarray:
+    if row_of is None or array.dtype == bool or array.shape == (0,):
         return row_numbers(array, n, where)
     if array.ndim != 1 or array.dtype.kind not in "iuU":
         raise InputError(f"{where} is {array.dtype} of shape {array.shape}; wanted ids, or a mask [n] bool")
-    return _places([str(entry) for entry in array.tolist()], where, place_of)[0]
+    return _places([str(entry) for entry in array.tolist()], where, row_of)[0]
 
 
 def _numbers_of(words: Sequence[str], where: str, n: int) -> np.ndarray:
     """Row numbers [m] int64 of text. Raises InputError for other text and for rows that are not in the pool."""
+    numbers = []
     for word in words:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", word.strip()):  # spreadsheets write 7.0, too
+        number = row_number(word)
+        if number is None:
             raise InputError(f"{where} holds {word[:40]!r}; wanted one row number a line")
-    numbers = np.array([int(word.partition(".")[0]) for word in words], np.int64)
-    row_numbers(numbers, n, where)
-    return numbers
+        numbers.append(number)
+    rows = np.array(numbers, np.int64)
+    row_numbers(rows, n, where)
+    return rows
 
 
-def _places(words: Sequence[str], where: str, place_of: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _places(words: Sequence[str], where: str, row_of: RowNames) -> tuple[np.ndarray, np.ndarray]:
     """The rows of those ids that are in the pool [m'] int64, and which these are [m] bool."""
-    found = np.array([place_of.get(word, place_of.get(word.strip(), -1)) for word in words], np.int64)
-    is_known = found >= 0
+    places = [row_of.find(word) for word in words]
+    is_known = np.array([place is not None for place in places], bool)
     if count := int((~is_known).sum()):
         first = words[int((~is_known).argmax())][:40]
         if not is_known.any():
@@ -214,7 +213,7 @@ def _places(words: Sequence[str], where: str, place_of: Mapping[str, int]) -> tu
             UserWarning,
             stacklevel=5,
         )
-    return found[is_known], is_known
+    return np.array([place for place in places if place is not None], np.int64), is_known
 
 
 def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:

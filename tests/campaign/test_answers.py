@@ -82,7 +82,7 @@ def test_classes_that_are_numbers_are_names(tmp_path):
         (["index,label\n3,1\n"], "line 2: label '1' is a number; wanted a name: cat, dog, big cow, sea-lion"),
         (["id,label\n3,cat\n"], "line 2: id '3', and the rows have no ids; wanted a column index"),
         (["index,label\n10,cat\n"], "line 2: index 10 is not in the pool; wanted 0 to 9"),
-        (["index,label\n-1,cat\n"], "line 2: index '-1' is no row number"),
+        (["index,label\n-1,cat\n"], "line 2: index -1 is not in the pool; wanted 0 to 9"),
         (["index,label\n1.5,cat\n"], "index '1.5' is no row number"),
         (["index,label\n,cat\n"], "line 2: the label 'cat' has no id and no index"),
         (["index,label\n3,cat\n3,dog\n"], "line 3: 'dog' for index 3, which is 'cat' in"),
