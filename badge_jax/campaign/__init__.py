@@ -29,9 +29,10 @@ from badge_jax.campaign.state import (
     reserved,
     take,
     training_rows,
+    withdraw,
 )
 from badge_jax.campaign.tables import write_batch, write_labels
-from badge_jax.campaign.tell import tell_answers
+from badge_jax.campaign.tell import tell_answers, withdraw_answers
 
 __all__ = [
     "HEADS",
@@ -78,6 +79,8 @@ __all__ = [
     "tell_answers",
     "training_rows",
     "wilson_interval",
+    "withdraw",
+    "withdraw_answers",
     "write_batch",
     "write_labels",
     "write_page",

@@ -9,14 +9,13 @@ import numpy as np
 
 from badge_jax.campaign.label_studio import ID, INDEX, export_records, parsed_json
 from badge_jax.campaign.state import SKIPPED
-from badge_jax.csv_files import find_header, read_text
+from badge_jax.csv_files import CsvText, find_header, read_text
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.files import check_file
 from badge_jax.selection.row_names import RowNames, row_number
 
 _NUMBER = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # a column with gaps comes back from pandas as 7.0
-
-
+_ROW_COLUMNS = frozenset({"id", "index", ID, INDEX})  # of a CSV file; the last two are Label Studio's
 _BY_TOOL = "by tool"  # marks an answer that a labeling tool calls one: without a label, the row was skipped
 
 
@@ -89,12 +88,51 @@ def read_answers(
                     skipped.add(row)
             except InputError as error:
                 problems.append(f"{where}: {error}")
-    if problems:
-        others = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{others}; nothing was taken")
+    _check_none(problems)
     labels = np.array([label for label, _ in found.values()], np.int32)
     is_said = np.array([row in skipped for row in found], bool)
     return Answers(np.array(list(found), np.int64), labels, (labels == SKIPPED) & ~is_said)
+
+
+def read_rows(paths: Sequence[Path], *, n: int, ids: Sequence[str] | None = None) -> np.ndarray:
+    """Reads which rows files name; all of them, or none.
+
+    A CSV file has a header that names a column ``id`` or ``index``, or both, as in `read_answers`; labels in it
+    are not read. Any other file has an id a line or, where rows have no ids, a row number.
+
+    Args:
+        paths: of the files.
+        n: rows of the pool.
+        ids: as in `read_answers`.
+
+    Returns:
+        [m] int64, distinct, in the order of the files.
+
+    Raises:
+        InputError: for a file that cannot be read, or an unknown row. The message names the first problem and
+            counts the others.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from badge_jax.campaign.answers import read_rows
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "wrong.txt"
+        ...     _ = path.write_text("7\\n3\\n7\\n")
+        ...     read_rows([path], n=10).tolist()
+        [7, 3]
+    """
+    rows_of = _Rows(n, ids)
+    found: dict[int, None] = {}
+    problems: list[str] = []
+    for path in paths:
+        for where, record in _listed(path, "index" if ids is None else "id"):
+            try:
+                found[rows_of.find(record)] = None
+            except InputError as error:
+                problems.append(f"{where}: {error}")
+    _check_none(problems)
+    return np.array(list(found), np.int64)
 
 
 class _Rows:
@@ -107,7 +145,8 @@ class _Rows:
     def find(self, record: Mapping[str, str]) -> int:
         id, index = record.get("id", ""), record.get("index", "")
         if not id.strip() and not index.strip():
-            raise InputError(f"the label {record['label'][:40]!r} has no id and no index")
+            what = f"the label {record['label'][:40]!r}" if "label" in record else "it"
+            raise InputError(f"{what} has no id and no index")
         by_index = self._by_index(index) if index.strip() else None
         if self._names is None and by_index is None:
             raise InputError(f"id {id[:40]!r}, and the rows have no ids; wanted a column index")
@@ -132,6 +171,13 @@ class _Rows:
         if not 0 <= row < self._n:
             raise InputError(f"index {row} is not in the pool; wanted 0 to {self._n - 1}")
         return row
+
+
+def _check_none(problems: Sequence[str]) -> None:
+    """Raises InputError if there are problems."""
+    if problems:
+        others = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{others}; nothing was taken")
 
 
 def _is_number(text: str) -> bool:
@@ -182,11 +228,21 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     return ((where, {**record, _BY_TOOL: ""}) for where, record in export_records(tasks, str(path)))
 
 
+def _listed(path: Path, column: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows that a file lists: where each stands, and its id and index."""
+    wanted = f"a CSV file with a column id or index, or text with one {column} a line"
+    check_file(path, "--withdraw", wanted)
+    text = read_text(path, str(path), wanted)
+    table = find_header(text, lambda names: not _ROW_COLUMNS.isdisjoint(names))
+    if table is not None:
+        return _table_records(table, path, with_labels=False)
+    lines = enumerate(text.splitlines(), start=1)
+    return ((f"{path}, line {number}", {column: line}) for number, line in lines if line.strip())
+
+
 def _csv_records(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of a CSV file that say anything."""
-    table = find_header(
-        text, lambda names: "label" in names and not {"id", "index", ID, INDEX}.isdisjoint(names)
-    )
+    table = find_header(text, lambda names: "label" in names and not _ROW_COLUMNS.isdisjoint(names))
     if table is None:
         first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
         found = f"begins with {first[:60]!r}" if first else "is empty"
@@ -194,10 +250,16 @@ def _csv_records(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             f"{path} {found}; wanted a header that names a column label, and a column id or index, or a whole "
             "export of Label Studio"
         )
-    names, more = {"id": "id", "index": "index", "label": "label"}, {}
+    return _table_records(table, path, with_labels=True)
+
+
+def _table_records(table: CsvText, path: Path, *, with_labels: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    names, more = {"id": "id", "index": "index"}, {}
     if not {ID, INDEX}.isdisjoint(table.header):  # Label Studio's, whose id is its own
         more = {_BY_TOOL: ""}
-        names = {ID: "id", INDEX: "index", "label": "label", "annotation_id": "annotation"}
+        names = {ID: "id", INDEX: "index"}
+    if with_labels:
+        names |= {"label": "label"} | ({"annotation_id": "annotation"} if more else {})
     places = table.places(str(path), tuple(names))
     for number, fields in table.rows(str(path)):
         record = {names[name]: fields[place] for name, place in places.items()}

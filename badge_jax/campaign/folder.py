@@ -1,7 +1,8 @@
 """A campaign in a folder, from which it goes on after a crash at any moment.
 
 - ``config.json``: all options, the files that the campaign reads with their checksums, and a checksum of these.
-- ``log.jsonl``: batches and answers in the order in which they came, see `log`. The state is made from it.
+- ``log.jsonl``: batches, answers and withdrawals in the order in which they came, see `log`. The state
+  is made from it.
 - ``predictions-N.npy``: the classes that the model behind batch N gives all rows.
 - ``batch-N.csv``: the batch, for people to fill in, unless another file was named; or ``batch-N.json`` and
   ``batch-N.xml``, its tasks for Label Studio.
@@ -32,7 +33,7 @@ from badge_jax.campaign.inputs import (
 )
 from badge_jax.campaign.log import Log, append_line, read_log
 from badge_jax.campaign.options import CampaignOptions
-from badge_jax.campaign.state import CampaignState, ask, begin, reserved, take
+from badge_jax.campaign.state import CampaignState, ask, begin, reserved, take, withdraw
 from badge_jax.errors import InputError
 from badge_jax.files import locked, write_whole
 from badge_jax.names import checksum
@@ -167,7 +168,7 @@ def append(campaign: Campaign, line: dict[str, Any]) -> Campaign:
 
     Args:
         campaign: an open one.
-        line: a batch or answers.
+        line: a batch, answers, or rows whose answers are withdrawn.
 
     Raises:
         ValueError: for a line that cannot follow.
@@ -291,6 +292,8 @@ def _after(campaign: Campaign, line: Mapping[str, Any]) -> Campaign:
         if labels.max(initial=-1) >= len(campaign.options.classes):
             raise ValueError(f"label {labels.max()}, of {len(campaign.options.classes)} classes")
         return campaign._replace(state=take(state, rows, labels, skipped=line["skipped"])[0])
+    if line["kind"] == "withdrawn":
+        return campaign._replace(state=withdraw(state, rows)[0])
     if line["kind"] != "batch" or line["batch"] != state.num_batches + 1:
         raise ValueError(f"not batch {state.num_batches + 1}")
     if line["audit"] != rows[reserved(state)[rows]].tolist():

@@ -189,11 +189,12 @@ def ask(state: CampaignState, rows: np.ndarray) -> CampaignState:
         >>> state.num_batches, state.is_open.tolist()
         (1, [True, True])
     """
-    n, rows = len(state.labels), np.asarray(rows, np.int64)
+    rows = np.asarray(rows, np.int64)
     if state.is_open.any():
         raise ValueError(f"batch {state.num_batches} has {int(state.is_open.sum())} rows without an answer")
-    if not len(rows) or rows.min() < 0 or rows.max() >= n or len(np.unique(rows)) < len(rows):
-        raise ValueError(f"wanted distinct rows from 0 to {n - 1}")
+    if not len(rows):
+        raise ValueError("wanted one row or more")
+    _check_rows(rows, len(state.labels))
     if (state.labels[rows] >= 0).any() or state.excluded[rows].any():
         raise ValueError("rows that are labeled or excluded were chosen; wanted others")
     places = np.flatnonzero(np.isin(state.reserve, rows))
@@ -240,8 +241,7 @@ def take(
     rows, labels = np.asarray(rows, np.int64), np.asarray(labels, np.int64)
     if rows.ndim != 1 or rows.shape != labels.shape:
         raise ValueError(f"rows have shape {rows.shape} and labels {labels.shape}; wanted [m] and [m]")
-    if len(np.unique(rows)) < len(rows) or rows.min(initial=0) < 0 or rows.max(initial=0) >= n:
-        raise ValueError(f"wanted distinct rows from 0 to {n - 1}")
+    _check_rows(rows, n)
     if labels.min(initial=0) < -1 or labels.max(initial=0) >= 2**31:
         raise ValueError("wanted labels from 0 to 2³¹ − 1, or −1 for skipped")
     if skipped not in ON_SKIPPED:
@@ -272,6 +272,41 @@ def take(
     return state._replace(labels=told, excluded=excluded, is_open=is_open), taken
 
 
+def withdraw(state: CampaignState, rows: np.ndarray) -> tuple[CampaignState, np.ndarray]:
+    """Takes answers back, as if nobody had given them.
+
+    The rows have no label, and may be asked for again; also those that were skipped. Rows of the last batch are
+    open again. The audit's rows keep their places in its order: they come first in its next part, and until
+    they are answered the audit counts up to the first of them.
+
+    Args:
+        state: the campaign's.
+        rows: [m] int, distinct rows.
+
+    Returns:
+        The new state, and the rows that had an answer: [m'] int64.
+
+    Raises:
+        ValueError: for rows outside the pool or given twice.
+
+    Example:
+        >>> import numpy as np
+        >>> from badge_jax.campaign import ask, begin, take, withdraw
+        >>> state, _ = take(ask(begin(5), np.array([4, 2])), np.array([4, 2]), np.array([1, 0]))
+        >>> state, rows = withdraw(state, np.array([4, 3]))
+        >>> rows.tolist(), state.labels.tolist(), state.is_open.tolist()
+        ([4], [-1, -1, 0, -1, -1], [True, False])
+    """
+    rows = np.asarray(rows, np.int64)
+    _check_rows(rows, len(state.labels))
+    was_closed = np.isin(rows, state.batch[~state.is_open])
+    changed = rows[(state.labels[rows] >= 0) | state.excluded[rows] | was_closed]
+    labels, excluded = state.labels.copy(), state.excluded.copy()
+    labels[changed], excluded[changed] = -1, False
+    is_open = state.is_open | np.isin(state.batch, changed)
+    return state._replace(labels=labels, excluded=excluded, is_open=is_open), changed
+
+
 def audit_rows(state: CampaignState) -> np.ndarray:
     """The audit's rows that count: [m] int64, in the order of the audit.
 
@@ -291,6 +326,12 @@ def audit_rows(state: CampaignState) -> np.ndarray:
     has_answer = (state.labels[asked] >= 0) | state.excluded[asked]
     counted = asked[: int(has_answer.argmin())] if not has_answer.all() else asked
     return counted[state.labels[counted] >= 0]
+
+
+def _check_rows(rows: np.ndarray, n: int) -> None:
+    """Raises ValueError unless the rows are of a pool of n, each once."""
+    if len(np.unique(rows)) < len(rows) or rows.min(initial=0) < 0 or rows.max(initial=0) >= n:
+        raise ValueError(f"wanted distinct rows from 0 to {n - 1}")
 
 
 def _share_of(count: int, audit: float) -> int:

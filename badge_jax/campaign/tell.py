@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from badge_jax.campaign.answers import read_answers
+import numpy as np
+
+from badge_jax.campaign.answers import read_answers, read_rows
 from badge_jax.campaign.folder import Campaign, append
 from badge_jax.campaign.inputs import check_rows
-from badge_jax.campaign.state import Taken, take
+from badge_jax.campaign.state import Taken, take, withdraw
 from badge_jax.errors import InputError
 
 
@@ -62,3 +64,45 @@ def tell_answers(
         return campaign, taken
     told = {"rows": taken.rows.tolist(), "labels": taken.labels.tolist(), "skipped": policy}
     return append(campaign, {"kind": "answers", **told}), taken
+
+
+def withdraw_answers(campaign: Campaign, paths: Sequence[Path]) -> tuple[Campaign, np.ndarray]:
+    """Takes the answers to rows back, see `withdraw`. The log keeps them, and that they are withdrawn.
+
+    Args:
+        campaign: an open one.
+        paths: of files that list rows, see `read_rows`.
+
+    Returns:
+        The campaign, and the rows that had an answer: [m] int64.
+
+    Raises:
+        InputError: as `read_rows`, and if none of the rows has an answer.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from badge_jax.campaign import CampaignFiles, CampaignOptions, start_campaign
+        >>> from badge_jax.campaign import open_campaign, tell_answers, withdraw_answers
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> np.save(folder / "features.npy", np.random.default_rng(0).normal(size=(50, 4)))
+        >>> files = CampaignFiles(folder / "features.npy")
+        >>> start_campaign(folder / "pets", CampaignOptions(("cat", "dog")), files)
+        >>> _ = (folder / "answers.csv").write_text("index,label\\n3,cat\\n40,dog\\n")
+        >>> _ = (folder / "wrong.txt").write_text("40\\n")
+        >>> with open_campaign(folder / "pets") as campaign:
+        ...     campaign, _ = tell_answers(campaign, [folder / "answers.csv"])
+        ...     campaign, rows = withdraw_answers(campaign, [folder / "wrong.txt"])
+        >>> rows.tolist()
+        [40]
+    """
+    check_rows(campaign.directory, campaign.config)
+    rows = read_rows(paths, n=len(campaign.state.labels), ids=campaign.ids)
+    _, withdrawn = withdraw(campaign.state, rows)
+    if not len(withdrawn):
+        raise InputError(
+            f"--withdraw {', '.join(map(str, paths))}: none of the {len(rows)} rows has an answer; wanted rows "
+            "that have one"
+        )
+    return append(campaign, {"kind": "withdrawn", "rows": withdrawn.tolist()}), withdrawn

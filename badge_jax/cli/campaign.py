@@ -19,6 +19,7 @@ from badge_jax.campaign import (
     start_campaign,
     status_lines,
     tell_answers,
+    withdraw_answers,
     write_batch,
     write_labels,
     write_page,
@@ -166,15 +167,36 @@ class Tell:
     """Rows that were skipped, or have an empty label: exclude never offers them again, offer may. Without it,
     those that a labeling tool calls skipped are excluded, an empty label is no answer yet, and files with no
     label at all are refused."""
+    withdraw: tuple[Path, ...] = ()
+    """In place of files with answers, files that list rows (CSV with a column id or index, or text with one a
+    line): their answers are taken back, so they have no label, and may be asked for again."""
 
     def execute(self) -> None:
         """Takes all of the answers or none."""
+        if self.withdraw and (self.files or self.skipped is not None):
+            other = str(self.files[0]) if self.files else "--skipped"
+            raise InputError(
+                f"--withdraw takes answers back, and {other} gives some; wanted a command for each"
+            )
+        if self.withdraw:
+            self._take_back()
+            return
         if not self.files:
             raise InputError("tell wants a file; wanted one file or more after the folder")
         with open_campaign(self.directory) as campaign:
             before = campaign.state.labels
             campaign, taken = tell_answers(campaign, self.files, self.skipped)
         print(*_lines(campaign, taken), *_corrections(campaign, before, taken), sep="\n")
+
+    def _take_back(self) -> None:
+        with open_campaign(self.directory) as campaign:
+            before = campaign.state
+            campaign, rows = withdraw_answers(campaign, self.withdraw)
+        num_labels = int((before.labels[rows] >= 0).sum())
+        audit = int((before.labels[np.intersect1d(rows, before.reserve)] >= 0).sum())
+        of_audit = f" ({audit:,} of the audit)" if audit else ""
+        skips = f", and {len(rows) - num_labels:,} rows skipped" if len(rows) > num_labels else ""
+        print(f"withdrawn: {num_labels:,} labels{of_audit}{skips}", *_batch_lines(campaign), sep="\n")
 
 
 @dataclass(frozen=True)
@@ -262,11 +284,14 @@ def _lines(campaign: Campaign, taken: Taken) -> list[str]:
     asked = {row for line in campaign.batches for row in line["rows"]}
     if num_unasked := sum(row not in asked for row in taken.rows.tolist()):
         lines.append(f"{num_unasked:,} of rows that no batch has asked for")
-    if state.num_batches:
-        num_open = int(state.is_open.sum())
-        rest = f"{num_open:,} of {len(state.batch):,} rows have no answer yet" if num_open else "all answered"
-        lines.append(f"batch {state.num_batches}: {rest}")
-    return lines
+    return [*lines, *_batch_lines(campaign)]
+
+
+def _batch_lines(campaign: Campaign) -> list[str]:
+    """How much of the last batch is answered, if there is one."""
+    state, num_open = campaign.state, int(campaign.state.is_open.sum())
+    rest = f"{num_open:,} of {len(state.batch):,} rows have no answer yet" if num_open else "all answered"
+    return [f"batch {state.num_batches}: {rest}"] if state.num_batches else []
 
 
 def _corrections(campaign: Campaign, before: np.ndarray, taken: Taken) -> list[str]:

@@ -4,12 +4,14 @@ import codecs
 import contextlib
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
 from mutations import mutated
 
 from badge_jax.campaign import read_answers
+from badge_jax.campaign.answers import read_rows
 from badge_jax.errors import InputError
 
 CLASSES = ("cat", "dog", "big cow", "sea-lion")
@@ -73,6 +75,33 @@ def test_classes_that_are_numbers_are_names(tmp_path):
     assert "unknown class '1'" in error_of(tmp_path, "index,label\n1,1\n", classes=("+1", "-1")), (
         "a spreadsheet's"
     )
+
+
+def test_lists_of_rows(tmp_path):
+    """As CSV with labels that are not read, or one a line; by id where there are ids."""
+    first, second = tmp_path / "first.csv", tmp_path / "second.txt"
+    first.write_text("rank;index;label\r\n0;7;cat\r\n1;3;?\r\n")
+    second.write_text("\ufeff4\n\n 7.0 \n")
+    assert read_rows([first, second], n=10).tolist() == [7, 3, 4]
+    names = ["zero", "one", "two"]
+    first.write_text("id,label\ntwo,cat\n one ,dog\n")
+    second.write_text("one\nzero\n")
+    assert read_rows([first, second], n=3, ids=names).tolist() == [2, 1, 0]
+    first.write_text("badge_index,badge_id,label\n2,two,cat\n")
+    assert read_rows([first], n=3, ids=names).tolist() == [2]
+    for text, ids, message in (
+        ("one\nfour\nfive\n", names, "line 2: unknown id 'four' (and 1 more problems); nothing was taken"),
+        ("id,index\none,2\n", names, "id 'one' is row 1, and the index is 2"),
+        ("one\n", None, "index 'one' is no row number"),
+        ("3\n", None, "index 3 is not in the pool; wanted 0 to 2"),
+        ("id,label\none,cat\n", None, "id 'one', and the rows have no ids"),
+    ):
+        first.write_text(text)
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_rows([first], n=3, ids=ids)
+    first.write_bytes(b"\xff\n")
+    with pytest.raises(InputError, match="is not UTF-8 text; wanted a CSV file with a column id or index, or"):
+        read_rows([first], n=3)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from badge_jax.campaign import next_batch, open_campaign, reserved, tell_answers, training_rows, write_batch
+from badge_jax.campaign import (
+    next_batch,
+    open_campaign,
+    reserved,
+    tell_answers,
+    training_rows,
+    withdraw_answers,
+    write_batch,
+)
 from badge_jax.errors import InputError
 
 ROWS = 12
@@ -82,6 +90,18 @@ class Disturbed(RuleBasedStateMachine):
         with open_campaign(folder) as campaign:
             return tell_answers(campaign, [answers_file(self.work / "answers.csv", answers)], skipped)[1]
 
+    def take_back(self, folder, rows):
+        """`campaign tell --withdraw`; said again, there is nothing left to take back."""
+        path = self.work / "wrong.txt"
+        path.write_text("".join(f"image {row}.png\n" for row in rows))
+        with open_campaign(folder) as campaign:
+            state = campaign.state
+            answered = (state.labels >= 0) | state.excluded
+            answered[state.batch[~state.is_open]] = True
+            refused = pytest.raises(InputError, match=f"none of the {len(set(rows))} rows has an answer")
+            with contextlib.nullcontext() if answered[rows].any() else refused:
+                withdraw_answers(campaign, [path])
+
     def disturb(self, command, data):
         """Runs a command that is killed: in a write, or with a part of what it appended to the log written."""
         log = self.disturbed / "log.jsonl"
@@ -146,6 +166,20 @@ class Disturbed(RuleBasedStateMachine):
             elif row not in self.labels:
                 (self.excluded.add if skipped == "exclude" else self.excluded.discard)(row)
         self.open -= set(answers)
+
+    @precondition(lambda self: self.labels)
+    @rule(data=st.data())
+    def withdraw_some(self, data):
+        rows = data.draw(
+            st.lists(st.sampled_from(sorted(self.labels)), min_size=1, unique=True), "labeled rows"
+        )
+        rows += data.draw(st.lists(st.integers(0, ROWS - 1), max_size=2), "any rows")
+        self.run(lambda folder: self.take_back(folder, rows), data)
+        of_batch = set(self.asked[-1]) if self.asked else set()
+        self.open |= of_batch & set(rows)
+        for row in rows:
+            self.labels.pop(row, None)
+            self.excluded.discard(row)
 
     @precondition(lambda self: self.labels)
     @rule()

@@ -18,6 +18,7 @@ from badge_jax.campaign import (
     reserved,
     take,
     training_rows,
+    withdraw,
 )
 
 
@@ -114,10 +115,58 @@ def test_skipped_rows():
     assert told(excluding, {0: -1})[1].num_repeated == 1
 
 
+def is_as_never_told(withdraw, seed):
+    """Whether withdrawing the answers to some rows leaves the state that the other answers alone make."""
+    rng = np.random.default_rng(seed)
+    state = opened(begin(24, audit=0.25, seed=seed), 9, 0.25, rng)
+    rows = np.concatenate([rng.permutation(state.batch)[:6], rng.choice(24, 6)])
+    answers = {int(row): int(rng.integers(-1, 3)) for row in rows}
+    wrong = rng.choice(24, 7, replace=False)
+    skipped = str(rng.choice(["exclude", "offer"]))
+    kept = {row: label for row, label in answers.items() if row not in wrong}
+    left, withdrawn = withdraw(told(state, answers, skipped=skipped)[0], wrong)
+    assert set(withdrawn.tolist()) <= set(answers) & set(wrong.tolist())
+    wanted = told(state, kept, skipped=skipped)[0]
+    return all(np.array_equal(a, b) for a, b in zip(left, wanted, strict=True))
+
+
+def test_withdrawn_answers_are_as_never_given():
+    assert all(is_as_never_told(withdraw, seed) for seed in range(300))
+
+
+@pytest.mark.parametrize("forgotten", ["labels", "excluded", "is_open"])
+def test_a_withdrawal_that_forgets_a_part_is_found(forgotten):
+    def mutant(state, rows):
+        after, withdrawn = withdraw(state, rows)
+        return after._replace(**{forgotten: getattr(state, forgotten)}), withdrawn
+
+    assert not all(is_as_never_told(mutant, seed) for seed in range(300))
+
+
+def test_a_withdrawn_row_of_the_audit_is_asked_for_again():
+    """The audit counts up to it, and again all when it has an answer."""
+    state = begin(20, audit=0.5, seed=3)
+    rows = state.reserve[:4]
+    state, _ = told(ask(state, rows), dict.fromkeys(rows.tolist(), 1))
+    assert audit_rows(state).tolist() == rows.tolist()
+    state, _ = told(state, {int(rows[3]): -1})  # a row that has a label keeps it
+    other = int(offered(state).argmax())
+    state, _ = told(ask(state, np.array([other])), {other: 0})
+    state, withdrawn = withdraw(state, rows[[1]])
+    assert withdrawn.tolist() == [rows[1]]
+    assert not state.is_open.any(), "it is of an earlier batch"
+    assert audit_rows(state).tolist() == [rows[0]]
+    assert next_audit_rows(state, 4, 0.5).tolist() == [rows[1], state.reserve[4]]
+    state, _ = told(ask(state, rows[[1]]), {int(rows[1]): 0})
+    assert audit_rows(state).tolist() == rows.tolist()
+
+
 def test_an_argument_is_never_changed():
     state = ask(begin(6, audit=0.5), np.array([0, 1, 2]))
+    state, _ = told(state, {2: 1})
     before = [np.copy(part) for part in state]
     told(state, {0: 1, 1: -1, 5: 0})
+    withdraw(state, np.array([2, 5]))
     assert all(np.array_equal(a, b) for a, b in zip(before, state, strict=True))
 
 
@@ -153,6 +202,8 @@ def test_the_audit_counts_up_to_the_first_row_without_an_answer():
         (lambda state: take(state, np.array([1, 1]), np.array([0, 0])), "distinct rows"),
         (lambda state: take(state, np.array([1]), np.array([0, 0])), "wanted [m] and [m]"),
         (lambda state: told(state, {1: 0}, skipped="drop"), "skipped is 'drop'"),
+        (lambda state: withdraw(state, np.array([1, 1])), "distinct rows from 0 to 7"),
+        (lambda state: ask(begin(5), np.zeros(0, int)), "wanted one row or more"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

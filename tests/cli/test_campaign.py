@@ -226,6 +226,30 @@ def test_answers_in_parts_corrections_and_unasked_rows(here, capsys):
     ]
 
 
+def test_labels_are_withdrawn(here, capsys):
+    start("--cold-start", "random", "--audit", "0.2")
+    assert campaign("next", "pets", "--k", "10") == 0
+    label("pets/batch-1.csv", "answers.csv")
+    assert campaign("tell", "pets", "answers.csv") == 0
+    with open_campaign("pets") as opened:
+        batch, reserve = opened.state.batch, opened.state.reserve
+    other = np.setdiff1d(batch, reserve)[0]
+    Path("wrong.csv").write_text(f"index,label\n{reserve[0]},cat\n{other},\n")
+    capsys.readouterr()
+    assert campaign("tell", "pets", "--withdraw", "wrong.csv") == 0
+    assert capsys.readouterr().out == (
+        "withdrawn: 2 labels (1 of the audit)\nbatch 1: 2 of 10 rows have no answer yet\n"
+    )
+    log = [json.loads(line) for line in Path("pets/log.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in log] == ["batch", "answers", "withdrawn"], "the log keeps both"
+    assert campaign("export", "pets", "--out", "labels.csv") == 0
+    assert capsys.readouterr().out == "8 labels: labels.csv\n"
+    assert campaign("tell", "pets", "--withdraw", "wrong.csv") == 2
+    assert "none of the 2 rows has an answer" in capsys.readouterr().err
+    assert campaign("tell", "pets", "answers.csv") == 0
+    assert capsys.readouterr().out == "2 new labels, 8 known already\nbatch 1: all answered\n"
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -235,6 +259,11 @@ def test_answers_in_parts_corrections_and_unasked_rows(here, capsys):
         (["next", "pets", "--k", "10", "--out", "ids.txt"], "ids.txt exists and is not batch 1"),
         (["next", "pets", "--k", "10", "--logits", "none.npy"], "none.npy does not exist"),
         (["tell", "pets"], "tell wants a file"),
+        (
+            ["tell", "pets", "ids.txt", "--withdraw", "ids.txt"],
+            "and ids.txt gives some; wanted a command for each",
+        ),
+        (["tell", "pets", "--withdraw", "ids.txt"], "line 1: index 'image 0' is no row number (and 199 more"),
         (["tell", "pets", "none.csv"], "none.csv does not exist"),
         (["tell", "pets", "ids.txt"], "wanted a header that names a column label"),
         (["tell", "pets", "pets/batch-1.csv"], "no label in 10 rows"),
