@@ -139,6 +139,21 @@ def make(what: str, found: Found, kind: type, *args: Any, **more: Any) -> Any:
     return made
 
 
+def written_out(found: Found) -> str:
+    """The string that names a thing with all of its options, also those equal to a default.
+
+    Args:
+        found: what `find` returned.
+
+    Example:
+        >>> from badge_jax import STRATEGIES
+        >>> from badge_jax.names import find, written_out
+        >>> written_out(find("strategy", "badge", STRATEGIES))
+        'badge(first=uniform)'
+    """
+    return _written(found.text.partition("(")[0], found.options)
+
+
 def problem_of(error: Exception, source: CodeFile | None) -> str:
     """What went wrong, in one line, with the place in the user's file.
 

@@ -4,8 +4,11 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from badge_jax import names
+from badge_jax._version import __version__
 from badge_jax.campaign.folder import Campaign, append, scratch_folder, write_predictions
 from badge_jax.campaign.inputs import check_rows, code_of, held_out, open_pool
 from badge_jax.campaign.pools import FrozenPool
@@ -14,6 +17,7 @@ from badge_jax.campaign.state import CampaignState, reserved, training_rows
 from badge_jax.errors import InputError
 from badge_jax.names import checksum
 from badge_jax.selection import open_matrix, split_name
+from badge_jax.strategies import STRATEGIES
 
 
 class Batch(NamedTuple):
@@ -78,19 +82,24 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         check_rows(campaign.directory, campaign.config)
         _check_same(campaign, k, crc32)
         return campaign, _last_batch(campaign, [])
+    now = code_of(options)
     remarks = [
-        f"{now['file']} has changed since the campaign began"
-        for what, now in code_of(options).items()
-        if now != campaign.config["code"].get(what)
+        f"{file['file']} has changed since the campaign began"
+        for what, file in now.items()
+        if file != campaign.config["code"].get(what)
     ]
     pool = open_pool(campaign.directory, campaign.config)
     with scratch_folder(campaign) as scratch:
         proposal = propose(options, state, pool, k, logits=matrix, scratch=scratch)
         said = None if proposal.model is None else guesses(proposal.model, proposal.rows)
     number, model = state.num_batches + 1, proposal.model
+    what = "cold_start" if model is None else "strategy"
     line = {
         "kind": "batch",
         "batch": number,
+        "versions": {"badge_jax": __version__, "jax": jax.__version__},
+        "strategy": names.written_out(names.find(what, getattr(options, what), STRATEGIES)),
+        "code": now.get(what),
         "rows": proposal.rows.tolist(),
         "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
         "num_training": None if model is None else model.num_training,

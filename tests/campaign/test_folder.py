@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zlib
 
+import jax
 import numpy as np
 import pytest
 from campaigns import CLASSES, answers_file, blobs, started
 from mutations import mutated
 
+import badge_jax
 from badge_jax.campaign import (
     CampaignFiles,
     CampaignOptions,
@@ -201,6 +204,20 @@ def test_a_strategy_of_one_s_own_may_change_and_that_is_said(tmp_path, own_modul
     assert batch.remarks == ["mine.py has changed since the campaign began"]
     left = [row for row in range(60) if row not in campaign_labels(folder)]
     assert batch.rows.tolist() == left[:5]
+    with open_campaign(folder) as campaign:
+        first, second = campaign.batches
+    assert (first["strategy"], first["code"]) == ("random", None), "the cold start"
+    assert second["strategy"] == "mine:first"
+    assert second["code"] == {"file": "mine.py", "crc32": zlib.crc32(own_module.read_bytes())}
+
+
+def test_a_batch_s_record_says_what_chose_it(tmp_path):
+    folder, _ = started(tmp_path, strategy="entropy", cold_start="kmeans")
+    ask(folder, 5)
+    with open_campaign(folder) as campaign:
+        line = campaign.batches[0]
+    assert line["versions"] == {"badge_jax": badge_jax.__version__, "jax": jax.__version__}
+    assert line["strategy"] == "kmeans(embedding=features)", "with all options"
 
 
 OWN = """
