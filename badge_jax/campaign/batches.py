@@ -10,13 +10,11 @@ import numpy as np
 from badge_jax import names
 from badge_jax._version import __version__
 from badge_jax.campaign.folder import Campaign, append, scratch_folder, write_predictions
-from badge_jax.campaign.inputs import check_rows, code_of, held_out, open_pool
+from badge_jax.campaign.inputs import OwnOutputs, check_rows, code_of, held_out, open_own_outputs, open_pool
 from badge_jax.campaign.pools import FrozenPool
 from badge_jax.campaign.propose import guesses, propose
 from badge_jax.campaign.state import CampaignState, reserved, training_rows
 from badge_jax.errors import InputError
-from badge_jax.names import checksum
-from badge_jax.selection import open_matrix, split_name
 from badge_jax.strategies import STRATEGIES
 
 
@@ -44,19 +42,23 @@ class Batch(NamedTuple):
     pool: FrozenPool | None = None
 
 
-def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[Campaign, Batch]:
+def next_batch(
+    campaign: Campaign, k: int, logits: Path | None = None, *, probabilities: Path | None = None
+) -> tuple[Campaign, Batch]:
     """The open batch, or the next one, which is then in the log.
 
     Args:
         campaign: an open one.
         k: rows of a batch.
-        logits: file with the logits [n, c] of a model of your own, in place of the head's.
+        logits: file with the logits [n, c] of a model of your own, in place of the head's; or with [n] or
+            [n, 1] of the second of two classes.
+        probabilities: file with its probabilities, in place of logits.
 
     Returns:
         The campaign, and the batch.
 
     Raises:
-        InputError: if a batch of another size, or from other logits, is open; and as `propose` does.
+        InputError: if a batch of another size, or from other outputs, is open; and as `propose` does.
 
     Example:
         >>> import tempfile
@@ -75,12 +77,12 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     """
     if k < 1:
         raise InputError(f"--k is {k}; wanted 1 or more")
-    matrix = None if logits is None else open_matrix(logits, "--logits")
-    crc32 = None if logits is None else checksum(split_name(logits)[0])
+    own = open_own_outputs(logits, probabilities)
+    given = {} if own is None else {own.kind: own.matrix}
     state, options = campaign.state, campaign.options
     if state.is_open.any():
         check_rows(campaign.directory, campaign.config)
-        _check_same(campaign, k, crc32)
+        _check_same(campaign, k, own)
         return campaign, _last_batch(campaign, [])
     now = code_of(options)
     remarks = [
@@ -90,7 +92,7 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     ]
     pool = open_pool(campaign.directory, campaign.config)
     with scratch_folder(campaign) as scratch:
-        proposal = propose(options, state, pool, k, logits=matrix, scratch=scratch)
+        proposal = propose(options, state, pool, k, **given, scratch=scratch)
         said = None if proposal.model is None else guesses(proposal.model, proposal.rows)
     number, model = state.num_batches + 1, proposal.model
     what = "cold_start" if model is None else "strategy"
@@ -106,7 +108,9 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
         "labels": None if model is None or model.num_training is None else _checksum_of_labels(state),
         "predicted": None if said is None else said[0].tolist(),
         "scores": None if said is None else said[1].tolist(),
-        "logits": crc32,
+        "logits": None,
+        "probabilities": None,
+        **({} if own is None else {own.kind: own.crc32}),
         "test": None if model is None else held_out(campaign.directory, campaign.config, model.head),
         "predictions": None
         if model is None
@@ -116,15 +120,15 @@ def next_batch(campaign: Campaign, k: int, logits: Path | None = None) -> tuple[
     return campaign, _last_batch(campaign, [*remarks, *proposal.remarks])._replace(pool=pool)
 
 
-def _check_same(campaign: Campaign, k: int, crc32: int | None) -> None:
-    """Raises InputError unless the open batch is of this size and, where logits are given, from them."""
+def _check_same(campaign: Campaign, k: int, own: OwnOutputs | None) -> None:
+    """Raises InputError unless the open batch is of this size and, where outputs are given, from them."""
     state = campaign.state
     num_open, size = int(state.is_open.sum()), len(state.batch)
     what = f"batch {state.num_batches} of {size} rows is open, {num_open} of them without an answer"
     if k != size:
         raise InputError(f"{what}; tell its answers first, or give --k {size} to have it again")
-    if crc32 is not None and crc32 != campaign.batches[-1]["logits"]:
-        raise InputError(f"{what}, and was not chosen by these logits; tell its answers first")
+    if own is not None and own.crc32 != campaign.batches[-1].get(own.kind):
+        raise InputError(f"{what}, and was not chosen by these {own.kind}; tell its answers first")
 
 
 def _last_batch(campaign: Campaign, remarks: list[str]) -> Batch:

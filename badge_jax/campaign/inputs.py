@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -161,6 +161,38 @@ def held_out(directory: Path, config: Mapping[str, Any], head: TrainedHead | Non
         logits, _ = head_outputs(head, features.read(start, start + len(part)))
         num_correct += int((logits.argmax(axis=1) == part).sum())
     return num_correct, len(labels)
+
+
+class OwnOutputs(NamedTuple):
+    """A file with what a model of the user's own says of all rows.
+
+    Attributes:
+        kind: "logits" or "probabilities".
+        path: of the file.
+        matrix: `Matrix` [n, c], or [n, 1] of the second of two classes.
+        crc32: checksum of the file.
+    """
+
+    kind: str
+    path: Path
+    matrix: Matrix
+    crc32: int
+
+
+def open_own_outputs(logits: Path | None, probabilities: Path | None) -> OwnOutputs | None:
+    """Opens the file with the outputs of a model of the user's own; None if none is given.
+
+    Raises:
+        InputError: if both are given, or the file cannot be read.
+    """
+    if logits is not None and probabilities is not None:
+        raise InputError("both --logits and --probabilities are given; wanted one of the two")
+    path = logits or probabilities
+    if path is None:
+        return None
+    kind = "probabilities" if logits is None else "logits"
+    matrix = open_matrix(path, _flag(kind), is_column=True)
+    return OwnOutputs(kind, path, matrix, checksum(split_name(path)[0]))
 
 
 def open_ids(directory: Path, config: Mapping[str, Any]) -> list[str] | None:

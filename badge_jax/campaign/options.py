@@ -79,9 +79,11 @@ def check_options(options: CampaignOptions, pool: FrozenPool) -> CampaignOptions
     chosen = names.find("strategy", options.strategy, STRATEGIES)
     shape = (pool.features.shape[0], len(options.classes))
     logits = matrix_of(np.broadcast_to(np.float32(0), shape), "logits")  # takes no memory
-    _check_task(options, chosen.text, inputs_for(chosen.text, pool.features, logits, pool.representation))
+    _check_task(
+        options, chosen.text, inputs_for(chosen.text, pool.features, pool.representation, logits=logits)
+    )
     try:
-        _check_task(options, cold.text, inputs_for(cold.text, pool.features, None, pool.representation))
+        _check_task(options, cold.text, inputs_for(cold.text, pool.features, pool.representation))
     except InputError as error:
         raise InputError(f"--cold-start {cold.text}: {error}; random needs less") from None
     return replace(options, strategy=chosen.text, cold_start=cold.text)
@@ -95,11 +97,18 @@ def _check_task(options: CampaignOptions, strategy: str, inputs: Inputs) -> None
 _FROZEN = ("features", "representation")
 
 
-def inputs_for(strategy: str, features: Matrix, logits: Matrix | None, representation: Matrix) -> Inputs:
+def inputs_for(
+    strategy: str,
+    features: Matrix,
+    representation: Matrix,
+    *,
+    logits: Matrix | None = None,
+    probabilities: Matrix | None = None,
+) -> Inputs:
     """The inputs of a selection: the representation only for a strategy that reads it, as `make_task` wants."""
     needs = names.make("strategy", names.find("strategy", strategy, STRATEGIES), Strategy).needs
     fixed = representation if "representation" in needs else None
-    return Inputs(features=features, logits=logits, representation=fixed)
+    return Inputs(features, logits, probabilities, representation=fixed)
 
 
 def check_classes(classes: tuple[str, ...]) -> None:

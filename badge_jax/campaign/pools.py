@@ -8,6 +8,7 @@ import numpy as np
 from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
 from badge_jax.selection import matrix_of, open_matrix
 from badge_jax.selection.matrices import Matrix, in_memory
+from badge_jax.selection.survey import as_logits
 
 
 class FrozenPool(NamedTuple):
@@ -23,17 +24,19 @@ class FrozenPool(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a head says of all rows of a pool.
+    """What a model says of all rows of a pool.
 
     Attributes:
-        logits: `Matrix` [n, c].
+        scores: `Matrix` [n, c] of logits or probabilities, or [n, 1] of the second of two classes.
         hidden: `Matrix` [n, d'], the input of the output layer; None if it was not wanted.
-        predictions: [n] int32, argmax of the logits.
+        predictions: [n] int32, the classes with the largest scores.
+        has_probabilities: whether the scores are probabilities.
     """
 
-    logits: Matrix
+    scores: Matrix
     hidden: Matrix | None
     predictions: np.ndarray
+    has_probabilities: bool = False
 
 
 def part_of(matrix: Matrix, keep: np.ndarray) -> Matrix:
@@ -90,7 +93,7 @@ def outputs_of(head: TrainedHead, features: Matrix, scratch: Path | None, *, wit
         >>> from badge_jax.selection import matrix_of
         >>> features = np.eye(4, dtype=np.float32)
         >>> head = fit_head(jax.random.key(0), "linear", 3, features, np.array([0, 1, 2, 2]))
-        >>> outputs_of(head, matrix_of(features, "features"), None, with_hidden=False).logits.shape
+        >>> outputs_of(head, matrix_of(features, "features"), None, with_hidden=False).scores.shape
         (4, 3)
     """
     n = features.shape[0]
@@ -142,16 +145,23 @@ def _store(name: str, shape: tuple[int, int], folder: Path | None) -> "_InMemory
     return _InMemory(name, shape) if folder is None else _InFile(name, shape, folder)
 
 
-def predictions_of(logits: Matrix) -> np.ndarray:
-    """The argmax of logits that a user gives: [n] int32.
+def own_outputs(scores: Matrix, *, has_probabilities: bool) -> Outputs:
+    """The outputs of a model of the user's own.
+
+    Args:
+        scores: `Matrix` [n, c] of logits or probabilities, or [n, 1] of the second of two classes.
+        has_probabilities: whether they are probabilities.
 
     Example:
         >>> import numpy as np
-        >>> from badge_jax.campaign.pools import predictions_of
+        >>> from badge_jax.campaign.pools import own_outputs
         >>> from badge_jax.selection import matrix_of
-        >>> predictions_of(matrix_of(np.eye(3), "logits")).tolist()
-        [0, 1, 2]
+        >>> scores = matrix_of(np.array([[0.2], [0.9]]), "probabilities")
+        >>> own_outputs(scores, has_probabilities=True).predictions.tolist()
+        [0, 1]
     """
-    n = logits.shape[0]
-    parts = [logits.read(start, min(start + TILE, n)).argmax(axis=1) for start in range(0, n, TILE)]
-    return np.concatenate(parts).astype(np.int32)
+    n, predictions = scores.shape[0], np.empty(scores.shape[0], np.int32)
+    for start in range(0, n, TILE):
+        part = scores.read(start, min(start + TILE, n))
+        predictions[start : start + TILE] = np.asarray(as_logits(part, has_probabilities)).argmax(axis=1)
+    return Outputs(scores, None, predictions, has_probabilities)

@@ -9,11 +9,12 @@ from scipy.special import softmax
 
 from badge_jax.campaign.head import TrainedHead, fit_head
 from badge_jax.campaign.options import CampaignOptions, inputs_for
-from badge_jax.campaign.pools import FrozenPool, Outputs, outputs_of, part_of, predictions_of, ready_to_read
+from badge_jax.campaign.pools import FrozenPool, Outputs, outputs_of, own_outputs, part_of, ready_to_read
 from badge_jax.campaign.state import CampaignState, next_audit_rows, reserved, training_rows
 from badge_jax.errors import InputError
 from badge_jax.selection import SelectOptions, make_task, matrix_of, run_task
 from badge_jax.selection.matrices import Matrix
+from badge_jax.selection.survey import as_logits
 
 _SELECT_STREAM = 3  # numbers the random stream of the batches, beside the seed
 
@@ -37,8 +38,8 @@ class CurrentModel(NamedTuple):
 
     Attributes:
         outputs: `Outputs`.
-        head: what was trained; None where the logits are the user's own.
-        num_training: labels that it was trained on; None where the logits are the user's own.
+        head: what was trained; None where the outputs are those of the user's own model.
+        num_training: labels that it was trained on; None where the outputs are those of the user's own model.
     """
 
     outputs: Outputs
@@ -79,20 +80,23 @@ def propose(
     k: int,
     *,
     logits: Any = None,
+    probabilities: Any = None,
     scratch: Path | None = None,
 ) -> Proposal:
     """Proposes the next batch. Nothing is asked yet: `ask` does that, with the rows.
 
-    Without logits, the head is trained on the labels that there are, the audit's left out. Before there are
-    any, the cold start chooses by the features alone. The strategy sees neither the audit's rows nor those that
-    are excluded. Options, state, pool and logits decide the answer.
+    Without logits or probabilities, the head is trained on the labels that there are, the audit's left out.
+    Before there are any, the cold start chooses by the features alone. The strategy sees neither the audit's
+    rows nor those that are excluded. Options, state, pool and the outputs of your model decide the answer.
 
     Args:
         options: of the campaign, as `check_options` returned them.
         state: the campaign's.
         pool: its features.
         k: rows to propose.
-        logits: [n, c] of a model of your own, in place of the head's.
+        logits: [n, c] of a model of your own, in place of the head's; or [n] or [n, 1] of the second of two
+            classes, whose first has logit 0.
+        probabilities: in place of logits: [n, c], or [n] or [n, 1] of the second of two classes.
         scratch: folder for files that hold the head's outputs, for a pool larger than the memory budget. None:
             they are held in memory.
 
@@ -115,7 +119,8 @@ def propose(
         audited = next_audit_rows(state, k, options.audit)
     except ValueError as error:
         raise InputError(str(error)) from None
-    model = current_model(options, state, pool, logits=logits, scratch=scratch)
+    own = {"logits": logits, "probabilities": probabilities}
+    model = current_model(options, state, pool, **own, scratch=scratch)
     chosen, remarks = _chosen(options, state, pool, model, k - len(audited))
     return Proposal(_spread(chosen, audited), model, remarks)
 
@@ -126,6 +131,7 @@ def current_model(
     pool: FrozenPool,
     *,
     logits: Any = None,
+    probabilities: Any = None,
     scratch: Path | None = None,
 ) -> CurrentModel | None:
     """The model that would choose the next batch; None where the cold start would.
@@ -135,7 +141,11 @@ def current_model(
         state: its state.
         pool: its features.
         logits: as in `propose`.
+        probabilities: as in `propose`.
         scratch: as in `propose`.
+
+    Raises:
+        InputError: for outputs of another shape, or both logits and probabilities.
 
     Example:
         >>> import numpy as np
@@ -143,13 +153,13 @@ def current_model(
         >>> current_model(CampaignOptions(("no", "yes")), begin(5), frozen_pool(np.ones((5, 2)))) is None
         True
     """
-    if logits is not None:
-        given = logits if isinstance(logits, Matrix) else matrix_of(logits, "logits")
-        shape = (len(state.labels), len(options.classes))
-        if given.shape != shape:
-            raise InputError(f"{given.name} has shape {given.shape}; wanted {shape}, rows and classes")
+    if logits is not None and probabilities is not None:
+        raise InputError("both logits and probabilities are given; wanted one of the two")
+    if logits is not None or probabilities is not None:
+        name = "logits" if probabilities is None else "probabilities"
+        given = _checked(logits if probabilities is None else probabilities, name, options, state)
         given = ready_to_read(given, is_streamed=scratch is not None)
-        return CurrentModel(Outputs(given, None, predictions_of(given)), None, None)
+        return CurrentModel(own_outputs(given, has_probabilities=probabilities is not None), None, None)
     rows = training_rows(state)
     if not len(rows):
         return None
@@ -182,10 +192,20 @@ def guesses(model: CurrentModel, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
         [[1, 1], [0.75, 0.75]]
     """
     predicted = model.outputs.predictions[rows]
-    logits = np.asarray(model.outputs.logits.take(rows), np.float64)
+    outputs = model.outputs
+    logits = np.asarray(as_logits(outputs.scores.take(rows), outputs.has_probabilities), np.float64)
     with np.errstate(invalid="ignore"):
         probabilities = softmax(logits, axis=1)[np.arange(len(rows)), predicted]
     return predicted, np.nan_to_num(np.round(probabilities, 4))
+
+
+def _checked(given: Any, name: str, options: CampaignOptions, state: CampaignState) -> Matrix:
+    """What a user's model says of all rows. Raises InputError for another shape."""
+    matrix = given if isinstance(given, Matrix) else matrix_of(given, name, is_column=True)
+    n, c = len(state.labels), len(options.classes)
+    if matrix.shape not in ((n, c), *(((n, 1),) if c == 2 else ())):
+        raise InputError(f"{matrix.name} has shape {matrix.shape}; wanted {(n, c)}, rows and classes")
+    return matrix
 
 
 def _chosen(
@@ -197,14 +217,15 @@ def _chosen(
     keep = np.flatnonzero(~reserved(state) & ~state.excluded)
     fixed = part_of(pool.representation, keep)
     if model is None:
-        strategy, features, logits = options.cold_start, fixed, None
+        strategy, features, given = options.cold_start, fixed, {}
     else:
-        strategy, logits = options.strategy, part_of(model.outputs.logits, keep)
+        name = "probabilities" if model.outputs.has_probabilities else "logits"
+        strategy, given = options.strategy, {name: part_of(model.outputs.scores, keep)}
         features = part_of(model.outputs.hidden or pool.features, keep)
     seeds = np.random.SeedSequence([options.seed, _SELECT_STREAM, state.num_batches])
     seed = int(seeds.generate_state(1)[0])
     select = SelectOptions(k, strategy, seed, options.memory_budget, unique=options.unique)
-    inputs = inputs_for(strategy, features, logits, fixed)
+    inputs = inputs_for(strategy, features, fixed, **given)
     selection = run_task(make_task(select, inputs._replace(labeled=np.flatnonzero(state.labels[keep] >= 0))))
     return keep[selection.indices], selection.remarks
 

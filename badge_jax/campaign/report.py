@@ -2,18 +2,17 @@
 
 import itertools
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from badge_jax.campaign.audit import SETTLED_AT, SETTLED_FOR, Audit, agreement, audit_of, has_settled
 from badge_jax.campaign.folder import Campaign, read_predictions, scratch_folder
-from badge_jax.campaign.inputs import held_out, open_pool
+from badge_jax.campaign.inputs import OwnOutputs, held_out, open_own_outputs, open_pool
 from badge_jax.campaign.propose import current_model
 from badge_jax.campaign.state import audit_rows, reserved, training_rows
-from badge_jax.names import checksum
-from badge_jax.selection import open_matrix, split_name
 
 
 class ModelNow(NamedTuple):
@@ -67,12 +66,15 @@ class CampaignStatus(NamedTuple):
     changed: float | None
 
 
-def campaign_status(campaign: Campaign, logits: Path | None = None) -> CampaignStatus:
+def campaign_status(
+    campaign: Campaign, logits: Path | None = None, *, probabilities: Path | None = None
+) -> CampaignStatus:
     """Finds out where a campaign stands. Trains the head if there are labels that no model has seen yet.
 
     Args:
         campaign: an open one.
-        logits: file with the logits [n, c] of a model of your own, in place of the head's.
+        logits: file with the outputs of a model of your own, in place of the head's, see `next_batch`.
+        probabilities: the same, in place of logits.
 
     Raises:
         InputError: for files that are missing, damaged or changed.
@@ -93,7 +95,7 @@ def campaign_status(campaign: Campaign, logits: Path | None = None) -> CampaignS
     """
     state, c = campaign.state, len(campaign.options.classes)
     models = _models_of_batches(campaign)
-    now = _model_now(campaign, logits)
+    now = _model_now(campaign, open_own_outputs(logits, probabilities))
     newest = now or (models[-1] if models else None)
     if now is not None and not state.is_open.any():
         models.append(now)  # a part of a batch changes little, and would pass for settled predictions
@@ -157,41 +159,45 @@ def status_lines(status: CampaignStatus) -> list[str]:
 def _models_of_batches(campaign: Campaign) -> list[ModelNow]:
     """The models that the batches were chosen by, the last one last."""
     models: list[ModelNow] = []
-    last: tuple[int | None, int | None] | None = None
+    last: tuple[int | None, ...] | None = None
     for line in campaign.batches:
-        predictions, of = read_predictions(campaign, line), (line["labels"], line["logits"])
+        predictions, own = read_predictions(campaign, line), _own_of(line)
+        of = (line["labels"], *own.values())
         if predictions is None and line["predictions"] is not None:
             models, last = [], None  # lost: those before and after it do not follow each other
         elif predictions is not None and of != last:  # else it is the same model, from the same labels
             last = of
             count, test = line["num_training"], line["test"]
-            kind = "your logits" if count is None else f"{campaign.options.head} head on {count:,} labels"
+            kind = f"your {next(iter(own))}" if own else f"{campaign.options.head} head on {count:,} labels"
             what = f"{kind}, before batch {line['batch']}"
             models.append(ModelNow(what, predictions, tuple(test) if test else None, count is None))
     return models
 
 
-def _model_now(campaign: Campaign, logits: Path | None) -> ModelNow | None:
+def _own_of(line: Mapping[str, Any]) -> dict[str, int]:
+    """Kind → checksum of the outputs of the user's own model that a batch was chosen by, if it was."""
+    kinds = ("logits", "probabilities")  # a log of an earlier version has only the first
+    return {kind: line[kind] for kind in kinds if line.get(kind) is not None}
+
+
+def _model_now(campaign: Campaign, own: OwnOutputs | None) -> ModelNow | None:
     """The model that the next batch would be chosen by; None where it is that of the last batch, or there is
     none."""
-    own = campaign.batches[-1]["logits"] if campaign.batches else None
-    if logits is None and (own is not None or not _has_new_labels(campaign)):
+    last = _own_of(campaign.batches[-1]) if campaign.batches else {}
+    given = {} if own is None else {own.kind: own.crc32}
+    if own is None and (last or not _has_new_labels(campaign)):
         return None
-    file = None if logits is None else split_name(logits)[0]
-    if file is not None and file.is_file() and checksum(file) == own:
+    if own is not None and given == last:
         return None  # they are those that the last batch was chosen by
     with scratch_folder(campaign) as scratch:
         pool = open_pool(campaign.directory, campaign.config)
-        given = None if logits is None else open_matrix(logits, "--logits")
-        model = current_model(campaign.options, campaign.state, pool, logits=given, scratch=scratch)
+        outputs = {} if own is None else {own.kind: own.matrix}
+        model = current_model(campaign.options, campaign.state, pool, **outputs, scratch=scratch)
     if model is None:
         return None
-    own, trained = (
-        f"your logits in {logits}",
-        f"{campaign.options.head} head on {model.num_training or 0:,} labels",
-    )
+    trained = f"{campaign.options.head} head on {model.num_training or 0:,} labels"
     return ModelNow(
-        own if model.num_training is None else trained,
+        trained if own is None else f"your {own.kind} in {own.path}",
         model.outputs.predictions,
         held_out(campaign.directory, campaign.config, model.head),
         model.num_training is None,

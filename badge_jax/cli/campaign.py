@@ -31,7 +31,7 @@ from badge_jax.csv_files import read_text
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
-from badge_jax.selection import check_image_folder
+from badge_jax.selection import check_image_folder, split_name
 
 _Directory = tyro.conf.Positional[Path]
 _NUM_CORRECTIONS = 10  # that are named
@@ -107,7 +107,10 @@ class Next:
     k: int
     """How many rows."""
     logits: Path | None = None
-    """Logits [n, classes] of a model of your own, in place of the head's: .npy or .npz."""
+    """Logits [n, classes] of a model of your own, in place of the head's; [n] or [n, 1] for two classes. Any
+    format that select reads."""
+    probabilities: Path | None = None
+    """Probabilities in place of logits, in the same shapes and formats."""
     format: BatchFormat = "csv"
     """What to write: csv, a table to fill in; label-studio, tasks to import, .json, and the labeling interface
     beside them, .xml."""
@@ -127,11 +130,10 @@ class Next:
         find_devices()
         with open_campaign(self.directory) as campaign:
             self._check_images(campaign)
-            if self.logits is not None and self.out is not None and self.out.resolve() == self.logits.resolve():
-                raise InputError(f"--out is {self.out}, which --logits is too; wanted another file")
+            self._check_out()
             is_again = bool(campaign.state.is_open.any())
             check_batch_file(campaign, self.out, format=self.format, images=self.image_urls, force=self.force)
-            campaign, batch = next_batch(campaign, self.k, self.logits)
+            campaign, batch = next_batch(campaign, self.k, self.logits, probabilities=self.probabilities)
             path = write_batch(
                 campaign, batch, self.out, format=self.format, images=self.image_urls, force=self.force
             )
@@ -144,6 +146,13 @@ class Next:
         again = " again" if is_again else ""
         print(f"batch {batch.number}{again}: {len(batch.rows)} rows{audit}{known}: {path}")
         print(f"a page about it: {page}")
+
+    def _check_out(self) -> None:
+        for name, path in (("--logits", self.logits), ("--probabilities", self.probabilities)):
+            if path is None or self.out is None:
+                continue
+            if split_name(path)[0].resolve() == self.out.resolve():
+                raise InputError(f"--out is {self.out}, which {name} is too; wanted another file")
 
     def _check_images(self, campaign: Campaign) -> None:
         if self.images is None:
@@ -206,14 +215,17 @@ class Status:
     directory: _Directory
     """Folder of the campaign."""
     logits: Path | None = None
-    """Logits [n, classes] of a model of your own, in place of the head's: .npy or .npz."""
+    """Logits [n, classes] of a model of your own, in place of the head's; [n] or [n, 1] for two classes. Any
+    format that select reads."""
+    probabilities: Path | None = None
+    """Probabilities in place of logits, in the same shapes and formats."""
 
     def execute(self) -> None:
         """Prints it."""
         keep_compiled_programs()
         find_devices()
         with open_campaign(self.directory) as campaign:
-            status = campaign_status(campaign, self.logits)
+            status = campaign_status(campaign, self.logits, probabilities=self.probabilities)
         print(*status_lines(status), sep="\n")
 
 

@@ -19,6 +19,7 @@ from badge_jax.campaign import (
     reserved,
     take,
 )
+from badge_jax.campaign.propose import guesses
 from badge_jax.errors import InputError
 from badge_jax.selection import open_matrix
 
@@ -92,6 +93,29 @@ def test_batches_differ_and_repeat(state):
     assert propose(chosen, later, frozen_pool(FEATURES), 10).rows.tolist() != first.tolist()
 
 
+def test_outputs_of_a_model_with_two_classes_in_all_their_forms():
+    """One column or two, logits or probabilities: the same rows, classes and probabilities."""
+    z = np.random.default_rng(4).normal(size=120).astype(np.float32)
+    p = 1 / (1 + np.exp(-z.astype(np.float64)))
+    two = np.stack([np.zeros_like(z), z], axis=1)
+    chosen = CampaignOptions(("no", "yes"), "margin")
+    found = []
+    for given in (
+        {"logits": two},
+        {"logits": z},
+        {"logits": z[:, None]},
+        {"probabilities": np.stack([1 - p, p], axis=1)},
+        {"probabilities": p},
+    ):
+        proposal = propose(chosen, begin(120), frozen_pool(FEATURES), 10, **given)
+        predicted, scores = guesses(proposal.model, np.arange(120))
+        assert proposal.model.outputs.predictions.tolist() == (z > 0).tolist()
+        assert predicted.tolist() == (z > 0).tolist()
+        np.testing.assert_allclose(scores, np.maximum(p, 1 - p), atol=0.5e-4 + 1e-6)  # four digits of float32
+        found.append(proposal.rows.tolist())
+    assert all(rows == np.argsort(np.abs(z))[:10].tolist() for rows in found)
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_outputs_in_files_are_those_in_memory(tmp_path, state, head):
     np.save(tmp_path / "features.npy", FEATURES)
@@ -163,6 +187,10 @@ def test_options_that_cannot_be(more, message):
 def test_inputs_that_do_not_fit(state):
     with pytest.raises(InputError, match=r"logits has shape \(120, 2\); wanted \(120, 3\)"):
         propose(options(), state, frozen_pool(FEATURES), 5, logits=np.zeros((120, 2)))
+    with pytest.raises(InputError, match=r"probabilities has shape \(120, 1\); wanted \(120, 3\)"):
+        propose(options(), state, frozen_pool(FEATURES), 5, probabilities=np.zeros(120))
+    with pytest.raises(InputError, match="both logits and probabilities are given; wanted one of the two"):
+        propose(options(), state, frozen_pool(FEATURES), 5, logits=FEATURES, probabilities=FEATURES)
     with pytest.raises(InputError, match="wanted the same number"):
         frozen_pool(FEATURES, FEATURES[:5])
     with pytest.raises(InputError, match="k is 100, and 88 rows are left to ask for"):

@@ -258,6 +258,11 @@ def test_labels_are_withdrawn(here, capsys):
         (["next", "none", "--k", "3"], "none holds no campaign"),
         (["next", "pets", "--k", "10", "--out", "ids.txt"], "ids.txt exists and is not batch 1"),
         (["next", "pets", "--k", "10", "--logits", "none.npy"], "none.npy does not exist"),
+        (
+            ["next", "pets", "--k", "10", "--logits", "logits.npy", "--probabilities", "logits.npy"],
+            "both --logits and --probabilities are given; wanted one of the two",
+        ),
+        (["next", "pets", "--k", "10", "--probabilities", "logits.npy"], "not chosen by these probabilities"),
         (["tell", "pets"], "tell wants a file"),
         (
             ["tell", "pets", "ids.txt", "--withdraw", "ids.txt"],
@@ -297,6 +302,30 @@ def test_classes_from_a_file_and_own_logits(here, capsys):
     capsys.readouterr()
     assert campaign("status", "pets", "--logits", "logits.npy") == 0
     assert "model: your logits, before batch 1" in capsys.readouterr().out
+
+
+def test_own_probabilities_of_two_classes(here, capsys):
+    odds = np.linspace(0.01, 0.97, 200)
+    np.save("p.npy", odds)
+    np.save("wrong.npy", odds * 2)
+    command = ["start", "pets", "--features", "features.npy", "--classes", "no,yes", "--strategy", "margin"]
+    assert campaign(*command) == 0
+    assert campaign("next", "pets", "--k", "5", "--probabilities", "wrong.npy") == 2
+    assert "that are no probabilities" in capsys.readouterr().err
+    assert campaign("next", "pets", "--k", "5", "--probabilities", "p.npy") == 0
+    with open_campaign("pets") as opened:
+        rows = opened.state.batch
+    assert rows.tolist() == np.argsort(np.abs(odds - 0.5), kind="stable")[:5].tolist()
+    Path("answers.csv").write_text("index,label\n" + "".join(f"{row},no\n" for row in rows))
+    assert campaign("tell", "pets", "answers.csv") == 0
+    capsys.readouterr()
+    assert campaign("status", "pets", "--probabilities", "p.npy") == 0
+    printed = capsys.readouterr().out
+    assert "model: your probabilities, before batch 1" in printed
+    assert printed.splitlines()[-1].split() == ["yes", "0", str((odds > 0.5).sum())]
+    np.save("p.npy", 1 - odds)
+    assert campaign("status", "pets", "--probabilities", "p.npy") == 0
+    assert "model: your probabilities in p.npy" in capsys.readouterr().out
 
 
 def test_a_line_that_was_cut_off_is_said_and_dropped(here, capsys):
