@@ -4,13 +4,14 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from badge_jax.errors import InputError
 
 _DELIMITERS = (",", ";", "\t")
+_SIGNED = re.compile(r"[+-][0-9.]+")  # a number, which a spreadsheet does not run
 
 
 class CsvText(NamedTuple):
@@ -99,6 +100,34 @@ def find_header(text: str, is_header: Callable[[list[str]], bool]) -> CsvText | 
         if is_header(names):
             return CsvText(text, delimiter, names)
     return None
+
+
+def formula_remarks(words: Sequence[str], flag: str, what: str, column: str) -> list[str]:
+    """A remark where a spreadsheet would run what a column holds. It is written as it is, to be found again.
+
+    Args:
+        words: of the column.
+        flag: the option that they come from, for the remark.
+        what: they are, for the remark.
+        column: its name.
+
+    Returns:
+        One remark or none.
+
+    Example:
+        >>> from badge_jax.csv_files import formula_remarks
+        >>> formula_remarks(["a.png", "-7", "+7.5"], "--ids", "the ids picked", "id")
+        []
+        >>> formula_remarks(["=1+1", "@x"], "--ids", "the ids picked", "id")[0][:53]
+        '--ids: 2 of the ids picked begin with =, +, - or @, s'
+    """
+    found = [word for word in words if word[:1] in ("=", "+", "-", "@") and not _SIGNED.fullmatch(word)]
+    if not found:
+        return []
+    return [
+        f"{flag}: {len(found)} of {what} begin with =, +, - or @, such as {found[0][:40]!r}; a spreadsheet "
+        f"takes them as formulas, so import the column {column} as text"
+    ]
 
 
 def csv_bytes(columns: Mapping[str, list]) -> bytes:

@@ -1,6 +1,7 @@
 """The files that a campaign writes: batches to answer, and labels."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from badge_jax.campaign.folder import Campaign
 from badge_jax.campaign.inputs import check_rows, input_paths
 from badge_jax.campaign.label_studio import label_studio_tasks, labeling_interface
 from badge_jax.campaign.state import reserved
-from badge_jax.csv_files import csv_bytes
+from badge_jax.csv_files import csv_bytes, formula_remarks
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
 
@@ -62,7 +63,7 @@ def write_batch(
     """Writes a batch for people to answer.
 
     "csv" is a table to fill in. Its columns are rank, index (the row, from 0), id where there are ids, audit
-    (1 or 0), and an empty label.
+    (1 or 0), and an empty label. A UserWarning says how many ids a spreadsheet would take as formulas.
 
     "label-studio" is a file of tasks to import, see `label_studio_tasks`, and beside it, with the ending .xml,
     the labeling interface. What the model says is a pre-annotation of all rows but those of the audit: people
@@ -110,6 +111,8 @@ def write_batch(
                 f"{file} exists and is not batch {batch.number} as it was written; `tell` it if it holds "
                 "answers, and give another --out, or --force to overwrite it"
             )
+    if format == "csv" and campaign.ids is not None:
+        _warn_of_formulas([campaign.ids[row] for row in batch.rows], "--ids", "the ids of the batch", "id")
     for file, content in contents.items():
         write_whole(targets[file], content)
     return path
@@ -119,7 +122,7 @@ def write_labels(campaign: Campaign, out: Path, *, force: bool = False) -> int:
     """Writes all labels.
 
     The columns are index, id where there are ids, label (the class's name; empty for a row that was skipped and
-    is not offered again), and audit (1 or 0).
+    is not offered again), and audit (1 or 0). A UserWarning says what a spreadsheet would take as formulas.
 
     Args:
         campaign: an open one.
@@ -154,6 +157,8 @@ def write_labels(campaign: Campaign, out: Path, *, force: bool = False) -> int:
         columns["id"] = [campaign.ids[row] for row in rows]
     columns["label"] = ["" if label < 0 else campaign.options.classes[label] for label in state.labels[rows]]
     columns["audit"] = reserved(state)[rows].astype(int).tolist()
+    _warn_of_formulas(columns.get("id", []), "--ids", "the ids of labeled rows", "id")
+    _warn_of_formulas(columns["label"], "--classes", "the labels", "label")
     content = csv_bytes(columns)
     if target.exists() and not force and target.read_bytes() != content:
         raise InputError(f"{out} exists and is not what it would be now; give another name, or --force")
@@ -169,6 +174,11 @@ def _batch_path(campaign: Campaign, number: int, out: Path | None, format: Batch
             f"--out {out}: Label Studio reads tasks by the ending; wanted a name that ends in .json"
         )
     return out
+
+
+def _warn_of_formulas(words: list[str], flag: str, what: str, column: str) -> None:
+    for remark in formula_remarks(words, flag, what, column):
+        warnings.warn(remark, UserWarning, stacklevel=3)
 
 
 def _files_of(path: Path, format: BatchFormat) -> list[Path]:

@@ -27,7 +27,7 @@ from badge_jax.campaign import (
 from badge_jax.campaign.tables import BatchFormat, check_batch_file
 from badge_jax.cli.numbers import num_bytes
 from badge_jax.compiled import keep_compiled_programs
-from badge_jax.csv_files import read_text
+from badge_jax.csv_files import formula_remarks, read_text
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
@@ -94,6 +94,8 @@ class Start:
         start_campaign(self.directory, options, files)
         with open_campaign(self.directory) as campaign:
             n, reserve = len(campaign.state.labels), len(campaign.state.reserve)
+        for remark in formula_remarks(options.classes, "--classes", "the names", "label"):
+            warnings.warn(remark, UserWarning, stacklevel=2)
         audit = f", {reserve:,} of them reserved for the audit" if reserve else ", no audit"
         print(f"{self.directory}: {n:,} rows{audit}, {len(options.classes)} classes")
 

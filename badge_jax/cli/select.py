@@ -1,6 +1,5 @@
 """``badge-jax select``: chooses the next batch from a pool in files."""
 
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from badge_jax.cli.numbers import num_bytes
 from badge_jax.cli.processes import Processes
 from badge_jax.cli.progress import Progress
 from badge_jax.compiled import keep_compiled_programs
-from badge_jax.csv_files import csv_bytes
+from badge_jax.csv_files import csv_bytes, formula_remarks
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import file_to_write, write_whole
@@ -157,7 +156,8 @@ class Select:
                 summary = None if page is None else summarize(task, selection, ids, progress.show)
         if out is None:
             return
-        for remark in (*selection.remarks, *_formula_remarks(selection, ids)):
+        picked = [] if ids is None else [ids[index] for index in selection.indices]
+        for remark in (*selection.remarks, *formula_remarks(picked, "--ids", "the ids picked", "id")):
             warnings.warn(remark, UserWarning, stacklevel=2)
         # both are made before one is written
         table = _picks_csv(selection if self.explain else selection._replace(explanation={}), ids)
@@ -212,18 +212,6 @@ def _picks_csv(selection: Selection, ids: list[str] | None) -> bytes:
         columns["id"] = [ids[index] for index in columns["index"]]
     columns |= {name: cells_of(values) for name, values in selection.explanation.items()}
     return csv_bytes(columns)
-
-
-def _formula_remarks(selection: Selection, ids: list[str] | None) -> list[str]:
-    """A remark on picked ids that a spreadsheet would run. They are written as they are, to be found again."""
-    picked = [] if ids is None else [ids[index] for index in selection.indices]
-    formulas = [id for id in picked if id[:1] in ("=", "+", "-", "@") and not re.fullmatch(r"[+-][0-9.]+", id)]
-    if not formulas:
-        return []
-    return [
-        f"--ids: {len(formulas)} of the ids picked begin with =, +, - or @, such as {formulas[0][:40]!r}; a "
-        "spreadsheet takes them as formulas, so import the column id as text"
-    ]
 
 
 def _print_forecast(task: Task) -> None:

@@ -304,6 +304,52 @@ def test_classes_from_a_file_and_own_logits(here, capsys):
     assert "model: your logits, before batch 1" in capsys.readouterr().out
 
 
+def test_ids_and_classes_that_a_spreadsheet_would_run(here, capsys):
+    """One line says so for each sheet; they are written as they are, and read back."""
+    names = [
+        "=SUM(A1:A9)",
+        "+A1",
+        "-2+3",
+        "@x",
+        "-7",
+        '=HYPERLINK("http://x.example";"y")',
+        "a.png",
+        "'=1",
+        "=1,1",
+    ]
+    Path("ids.txt").write_text("\n".join(names))
+    np.save("features.npy", FEATURES[:9])
+    command = ["start", "pets", "--features", "features.npy", "--classes", "=cat,dog", "--ids", "ids.txt"]
+    assert campaign(*command, "--cold-start", "random") == 0
+    assert (
+        "--classes: 1 of the names begin with =, +, - or @, such as '=cat'; a spreadsheet takes them as "
+        "formulas, so import the column label as text"
+    ) in capsys.readouterr().err
+    assert campaign("next", "pets", "--k", "9") == 0
+    assert "--ids: 6 of the ids of the batch begin with =, +, - or @" in capsys.readouterr().err
+    with Path("pets/batch-1.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["id"] for line in lines] == [names[int(line["index"])] for line in lines]
+    for delimiter in ",;\t":
+        with Path("answers.csv").open("w", newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter)
+            writer.writerows(
+                [("id", "label"), *((name, ["=cat", "dog"][row % 2]) for row, name in enumerate(names))]
+            )
+        assert campaign("tell", "pets", "answers.csv") == 0
+    capsys.readouterr()
+    assert campaign("export", "pets", "--out", "labels.csv") == 0
+    errors = capsys.readouterr().err
+    assert "--ids: 6 of the ids of labeled rows begin" in errors
+    assert "--classes: 5 of the labels begin" in errors
+    with Path("labels.csv").open(newline="") as file:
+        assert [(x["id"], x["label"]) for x in csv.DictReader(file)] == [
+            (name, ["=cat", "dog"][row % 2]) for row, name in enumerate(names)
+        ]
+    assert campaign("tell", "pets", "labels.csv") == 0
+    assert capsys.readouterr().out.startswith("9 known already\n")
+
+
 def test_own_probabilities_of_two_classes(here, capsys):
     odds = np.linspace(0.01, 0.97, 200)
     np.save("p.npy", odds)
