@@ -12,6 +12,21 @@ from badge_jax.errors import InputError
 
 _DELIMITERS = (",", ";", "\t")
 _SIGNED = re.compile(r"[+-][0-9.]+")  # a number, which a spreadsheet does not run
+# what pandas reads as missing (its STR_NA_VALUES, as of version 3.1): R writes NA, Python None and nan
+_MISSING = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null"
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no value: it is blank, or holds a word that programs write for that.
+    The words are those that pandas reads as missing.
+
+    Example:
+        >>> from badge_jax.csv_files import is_missing
+        >>> [is_missing(cell) for cell in ("", " nan ", "NA", "None", "none", "cat", "0")]
+        [True, True, True, True, False, False, False]
+    """
+    cell = cell.strip()
+    return not cell or cell in _MISSING.split("|")
 
 
 class CsvText(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from badge_jax.campaign.label_studio import ID, INDEX, export_records, parsed_json
 from badge_jax.campaign.state import SKIPPED
-from badge_jax.csv_files import CsvText, find_header, read_text
+from badge_jax.csv_files import CsvText, find_header, is_missing, read_text
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.files import check_file
 from badge_jax.selection.row_names import RowNames, row_number
@@ -41,7 +41,8 @@ def read_answers(
     A CSV file has a header that names a column ``label`` and a column ``id`` or ``index``, or both; others are
     not read. Fields are separated by commas, semicolons or tabs. The text is UTF-8, or UTF-16 with a byte order
     mark. Where both columns say which row it is, they must agree; where rows have no ids, the index says it.
-    A label is the name of a class; an empty one is −1. Spaces around a field do not matter. The same answer may
+    A label is the name of a class. One that is empty, or a word for a missing value that no class is named, see
+    `is_missing`, is −1. Spaces around a field do not matter. The same answer may
     stand there several times, and an empty label beside a label counts for nothing.
 
     An export of Label Studio, as JSON, JSON-MIN or CSV, is known by its fields ``badge_index`` and
@@ -77,7 +78,8 @@ def read_answers(
     for path in paths:
         for where, record in _records(path):
             try:
-                row, label = rows_of.find(record), labels_of.find(record["label"])
+                row = rows_of.find(record)
+                label = labels_of.find(record["label"], is_choice=_BY_TOOL in record)
                 known, known_where = found.get(row, (SKIPPED, where))
                 if SKIPPED not in (label, known) and label != known:
                     first, second = classes[known], classes[label]
@@ -198,12 +200,21 @@ class LabelNames:
         self._has_numbers = any(_is_number(name) for name in classes)
         self._takes_numbers = by_number and not self._has_numbers
 
-    def find(self, text: str) -> int:
+    def find(self, text: str, *, is_choice: bool = False) -> int:
+        """The number of a class, or −1 for no label.
+
+        Args:
+            text: the label.
+            is_choice: whether somebody has chosen it, so that it is a class, and no program's word for none.
+
+        Raises:
+            InputError: for an unknown class.
+        """
         word = text.strip()
-        if not word:
-            return SKIPPED
         if word in self._numbers:
             return self._numbers[word]
+        if not word or (is_missing(word) and not is_choice):
+            return SKIPPED
         match = _NUMBER.fullmatch(word)
         if match is not None and match[1] in self._numbers:  # 3.0 for the class named 3
             return self._numbers[match[1]]

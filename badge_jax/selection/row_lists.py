@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from badge_jax.array_files import is_npy, open_npy
-from badge_jax.csv_files import find_header, read_text
+from badge_jax.csv_files import find_header, is_missing, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 from badge_jax.selection.row_names import RowNames, row_number
@@ -26,7 +26,8 @@ def read_labeled(
     Where there are ids, they name the rows in place of row numbers, in a CSV file in the column ``id``; a mask
     still goes by position. A row may be named more than once.
 
-    A CSV file with the column ``label`` holds answers: a row whose label is empty in all files was skipped.
+    A CSV file with the column ``label`` holds answers: a row whose label is empty in all files, or a word for
+    a missing value (see `is_missing`), was skipped.
 
     Args:
         paths: of the files.
@@ -56,17 +57,19 @@ def read_labeled(
     if skipped not in ON_SKIPPED:
         raise InputError(f"skipped is {skipped!r}; wanted one of {', '.join(ON_SKIPPED)}")
     row_of = None if ids is None else RowNames(ids)
-    is_labeled, is_skipped = np.zeros(n, bool), np.zeros(n, bool)
+    is_labeled, is_skipped, missing = np.zeros(n, bool), np.zeros(n, bool), dict[str, None]()
     for path in paths:
-        rows, has_label = _read_list(path, name, n, row_of)
+        rows, has_label, words = _read_list(path, name, n, row_of)
         is_labeled[rows[has_label]] = True
         is_skipped[rows[~has_label]] = True
+        missing |= dict.fromkeys(words)
     is_skipped &= ~is_labeled
     if count := int(is_skipped.sum()):
         what = (
             "they are offered again" if skipped == "offer" else "they are left out; --skipped offer offers them"
         )
-        warnings.warn(f"{name}: {count} rows have an empty label; {what}", UserWarning, stacklevel=2)
+        found = f", or {', '.join(missing)}" if missing else ""
+        warnings.warn(f"{name}: {count} rows have an empty label{found}; {what}", UserWarning, stacklevel=2)
     return np.flatnonzero(is_labeled | is_skipped if skipped == "exclude" else is_labeled)
 
 
@@ -154,17 +157,18 @@ def row_numbers(rows: np.ndarray, n: int, name: str = "labeled") -> np.ndarray:
     return np.unique(rows.astype(np.int64))
 
 
-def _read_list(path: Path, name: str, n: int, row_of: RowNames | None) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that a file names [m] int64, and whether they have a label [m] bool: without a column ``label``,
-    all have."""
+def _read_list(
+    path: Path, name: str, n: int, row_of: RowNames | None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The rows that a file names [m] int64, whether they have a label [m] bool (without a column ``label``, all
+    have), and the words in that column that stand for a missing one."""
     one = "row number" if row_of is None else "id"
     check_file(path, name, f"a .npy file or one {one} a line")
-    where = f"{name}: {path}"
+    where, labels = f"{name}: {path}", None
     if _is_array(path):
         rows = _rows_of_array(open_npy(path, name).read(), where, n, row_of)
-        has_label = np.ones(len(rows), bool)
     else:
-        words, has_label = _words(
+        words, labels = _words(
             read_text(path, f"{name}: {path}", _WANTED),
             where,
             "index" if row_of is None else "id",
@@ -173,10 +177,13 @@ def _read_list(path: Path, name: str, n: int, row_of: RowNames | None) -> tuple[
             rows = _numbers_of(words, where, n)
         else:
             rows, is_known = _places(words, where, row_of)
-            has_label = has_label[is_known]
+            labels = None if labels is None else [labels[place] for place in np.flatnonzero(is_known)]
     if not len(rows):
         warnings.warn(f"{where} names no row, so none counts as labeled", UserWarning, stacklevel=3)
-    return rows, has_label
+    if labels is None:
+        return rows, np.ones(len(rows), bool), []
+    is_empty = np.array([is_missing(label) for label in labels], bool)
+    return rows, ~is_empty, sorted({labels[place].strip() for place in np.flatnonzero(is_empty)} - {""})
 
 
 def _rows_of_array(array: np.ndarray, where: str, n: int, row_of: RowNames | None) -> np.ndarray:
@@ -216,8 +223,8 @@ def _places(words: Sequence[str], where: str, row_of: RowNames) -> tuple[np.ndar
     return np.array([place for place in places if place is not None], np.int64), is_known
 
 
-def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
-    """What a text or CSV file names rows by, and whether these rows have a label [m] bool."""
+def _words(text: str, where: str, column: str) -> tuple[list[str], list[str] | None]:
+    """What a text or CSV file names rows by, and its column ``label``; None where it has none."""
     columns = _columns(text, where, (column, "label", *(("id",) if column == "index" else ())))
     if columns is None:
         other = "id" if column == "index" else "index"
@@ -225,17 +232,12 @@ def _words(text: str, where: str, column: str) -> tuple[list[str], np.ndarray]:
             hint = "or --ids" if column == "index" else "or no --ids"
             raise InputError(f"{where} has the column {other} and no column {column}; wanted one, {hint}")
         lines = [line for line in _lines(text) if line.strip()]
-        return lines, np.ones(len(lines), bool)
+        return lines, None
     if column == "index" and any(id.strip() for id in columns.get("id", [])):
         warnings.warn(
             f"{where} has ids, and there is no --ids; its row numbers are used", UserWarning, stacklevel=5
         )
-    labels = columns.get("label")
-    words = columns[column]
-    has_label = (
-        np.ones(len(words), bool) if labels is None else np.array([bool(x.strip()) for x in labels], bool)
-    )
-    return words, has_label
+    return columns[column], columns.get("label")
 
 
 def _columns(text: str, where: str, names: tuple[str, ...]) -> dict[str, list[str]] | None:

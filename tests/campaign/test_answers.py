@@ -12,6 +12,7 @@ from mutations import mutated
 
 from badge_jax.campaign import read_answers
 from badge_jax.campaign.answers import read_rows
+from badge_jax.csv_files import _MISSING, is_missing
 from badge_jax.errors import InputError
 
 CLASSES = ("cat", "dog", "big cow", "sea-lion")
@@ -75,6 +76,23 @@ def test_classes_that_are_numbers_are_names(tmp_path):
     assert "unknown class '1'" in error_of(tmp_path, "index,label\n1,1\n", classes=("+1", "-1")), (
         "a spreadsheet's"
     )
+
+
+def test_words_for_a_missing_label(tmp_path):
+    """As pandas, R and Python write it; a class may have such a name, and a choice in a tool is a class."""
+    words = ["nan", "NaN", "NA", "N/A", "null", "None", "<NA>", " nan "]
+    content = "index,label\n" + "".join(f"{row},{word}\n" for row, word in enumerate(words))
+    assert read(tmp_path, content) == dict.fromkeys(range(len(words)), -1)
+    assert read(tmp_path, content, classes=("cat", "NA", "None"))[2] == 1
+    assert read(tmp_path, content, classes=("cat", "NA", "None"))[5] == 2
+    assert "unknown class 'none'" in error_of(tmp_path, "index,label\n3,none\n")
+    assert "unknown class 'None'" in error_of(tmp_path, "badge_index,label\n3,None\n")
+
+
+def test_the_words_are_those_of_pandas():
+    common = pytest.importorskip("pandas._libs.parsers", reason="wants pandas, to compare with")
+    assert all(is_missing(word) for word in common.STR_NA_VALUES)
+    assert {word for word in common.STR_NA_VALUES if word} == set(_MISSING.split("|"))
 
 
 def test_lists_of_rows(tmp_path):

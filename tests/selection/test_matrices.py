@@ -240,6 +240,9 @@ def test_skipped_rows(tmp_path):
     ):
         with pytest.warns(UserWarning, match=f"x: 2 rows have an empty label; {what}"):
             assert read_labeled([first, second], "x", 10, skipped=skipped).tolist() == rows
+    first.write_text("index,label\n3,nan\n4, NA\n5,none\n6,\n7,None\n")
+    with pytest.warns(UserWarning, match="x: 4 rows have an empty label, or NA, None, nan; they are offered"):
+        assert read_labeled([first], "x", 10, skipped="offer").tolist() == [5]
     first.write_text("rank,index\n0,5\n")
     second.write_text("index,label\n5,\n")
     assert read_labeled([first, second], "x", 10, skipped="offer").tolist() == [5], "what a list names is out"
