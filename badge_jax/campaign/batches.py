@@ -105,6 +105,7 @@ def next_batch(
         "rows": proposal.rows.tolist(),
         "audit": proposal.rows[reserved(state)[proposal.rows]].tolist(),
         "num_training": None if model is None else model.num_training,
+        "train_accuracy": None if model is None or model.head is None else round(model.head.train_accuracy, 4),
         "labels": None if model is None or model.num_training is None else _checksum_of_labels(state),
         "predicted": None if said is None else said[0].tolist(),
         "scores": None if said is None else said[1].tolist(),

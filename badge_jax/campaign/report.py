@@ -23,12 +23,15 @@ class ModelNow(NamedTuple):
         predictions: [n] int32, its classes for all rows.
         test: rows of the held-out ones that it has right, and how many there are; None where that is not known.
         is_own: whether it is the user's own model, not the head.
+        train_accuracy: share of its labels that the head had right in its last epoch; None where that is not
+            known.
     """
 
     what: str
     predictions: np.ndarray
     test: tuple[int, int] | None
     is_own: bool
+    train_accuracy: float | None = None
 
 
 class CampaignStatus(NamedTuple):
@@ -147,6 +150,10 @@ def status_lines(status: CampaignStatus) -> list[str]:
     if status.model is None:
         return [*lines, "model: none yet"]
     lines.append(f"model: {status.model.what}")
+    if status.model.train_accuracy is not None:
+        lines.append(
+            f"training: {100 * status.model.train_accuracy:.1f} % of its labels right in the last epoch"
+        )
     if status.audit is not None:
         lines += _audit_lines(status.audit, status.num_audited)
     if status.model.test is not None:
@@ -170,7 +177,8 @@ def _models_of_batches(campaign: Campaign) -> list[ModelNow]:
             count, test = line["num_training"], line["test"]
             kind = f"your {next(iter(own))}" if own else f"{campaign.options.head} head on {count:,} labels"
             what = f"{kind}, before batch {line['batch']}"
-            models.append(ModelNow(what, predictions, tuple(test) if test else None, count is None))
+            trained = line.get("train_accuracy")  # a log of an earlier version has none
+            models.append(ModelNow(what, predictions, tuple(test) if test else None, count is None, trained))
     return models
 
 
@@ -201,6 +209,7 @@ def _model_now(campaign: Campaign, own: OwnOutputs | None) -> ModelNow | None:
         model.outputs.predictions,
         held_out(campaign.directory, campaign.config, model.head),
         model.num_training is None,
+        None if model.head is None else model.head.train_accuracy,
     )
 
 

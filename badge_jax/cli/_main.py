@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib
 import io
+import itertools
 import operator
 import os
 import sys
@@ -180,8 +181,10 @@ def _parse(args: Sequence[str]) -> _Command:
     flags = [word.partition("=")[0].replace("_", "-") for word in options]
     for flag, count in Counter(flags).items():
         if count > 1:
-            hint = ", followed by all values" if called == "sweep" else ""
+            hint = ", followed by all values" if called == "sweep" or flag == "--withdraw" else ""
             raise InputError(f"{flag} is given {count} times; give it once{hint}")
+    if list(args[:2]) == ["campaign", "start"]:
+        _check_classes(args[2:])
     commands: dict[str, Any] = {name: _training_command(name, called) for name in _TRAINING}
     commands |= {"select": Select, "report": Report, "datasets": Datasets, "strategies": Strategies}
     kinds = [
@@ -191,6 +194,20 @@ def _parse(args: Sequence[str]) -> _Command:
     command: Any = functools.reduce(operator.or_, kinds)
     description = "Batch active learning in JAX."
     return tyro.cli(command, args=args, prog="badge-jax", description=description, registry=OPTION_TYPES)
+
+
+def _check_classes(args: Sequence[str]) -> None:
+    """Raises InputError for names of classes with spaces between them: the parser takes the first alone."""
+    if "--classes" not in args:
+        return
+    place = args.index("--classes")
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), args[place + 1 :]))
+    num_folders = 0 if args[0] != "--classes" and not args[0].startswith("-") else 1  # one may follow
+    if len(names) > 1 + num_folders:
+        raise InputError(
+            f"--classes is followed by {' '.join(names)[:60]}; wanted the names in one word, such as "
+            f"{','.join(names)[:60]}, or a file with one a line"
+        )
 
 
 def _joined(args: Sequence[str], option: str) -> list[str]:

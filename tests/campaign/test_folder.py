@@ -328,6 +328,8 @@ def test_held_out_rows_and_status(tmp_path):
         assert tuple(campaign.batches[-1]["test"]) == status.model.test
         again = campaign_status(campaign)
     assert again.model.predictions.tolist() == predictions.tolist()
+    assert again.model.train_accuracy == round(status.model.train_accuracy, 4)
+    assert f"training: {100 * status.model.train_accuracy:.1f} % of its labels right in the last epoch" in text
 
 
 @pytest.mark.parametrize(

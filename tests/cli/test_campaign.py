@@ -85,8 +85,9 @@ def test_a_whole_campaign(here, capsys):
         "batch: 2, all answered",
         "model: linear head on 36 labels",
     ]
+    assert re.fullmatch(r"training: \S+ % of its labels right in the last epoch", lines[4])
     assert re.fullmatch(
-        r"audit: [2-4] of 4 rows right, accuracy \S+, 95 % interval \S+ to \S+ \(Wilson\)", lines[4]
+        r"audit: [2-4] of 4 rows right, accuracy \S+, 95 % interval \S+ to \S+ \(Wilson\)", lines[5]
     )
     assert lines[-4].split() == ["class", "labels", "audit", "right", "predicted"]
     assert campaign("export", "pets", "--out", "labels.csv") == 0
@@ -275,6 +276,15 @@ def test_labels_are_withdrawn(here, capsys):
         (["export", "pets", "--out", "features.npy"], "features.npy is a file that the campaign needs"),
         (["start", "new", "--classes", "cat,dog"], "neither --features nor --representation"),
         (["start", "new", "--classes", "cat", "--features", "features.npy"], "--classes: cat does not exist"),
+        (
+            ["start", "new", "--classes", "cat", "dog", "--features", "features.npy"],
+            "--classes is followed by cat dog; wanted the names in one word, such as cat,dog, or a file",
+        ),
+        (
+            ["start", "--classes", "cat", "big dog", "cow"],
+            "wanted the names in one word, such as cat,big dog,cow",
+        ),
+        (["start", "--classes", "cat", "new", "--features", "features.npy"], "--classes: cat does not exist"),
         (["start", "new", "--classes", "cat,,dog", "--features", "features.npy"], "holds the name ''"),
         (["start", "pets", "--classes", "cat,dog", "--features", "features.npy"], "not ['cat', 'dog']"),
         (["start", "ids.txt", "--classes", "cat,dog", "--features", "features.npy"], "ids.txt is a file"),
