@@ -120,6 +120,14 @@ def head_outputs(head: TrainedHead, features: np.ndarray) -> tuple[np.ndarray, n
     return np.asarray(logits)[:m], np.asarray(hidden)[:m]
 
 
+def output_widths(head: TrainedHead) -> tuple[int, int]:
+    """Columns of the outputs of a head: c and d', see `head_outputs`. Nothing is compiled."""
+    inputs = jax.ShapeDtypeStruct((_LEAST_ROOM, len(head.mean)), np.float32)
+    predict = _predict(head.name, head.num_classes)
+    logits, hidden = jax.eval_shape(predict, head.variables, head.mean, head.scale, inputs)
+    return logits.shape[1], hidden.shape[1]
+
+
 @cache
 def _fit(name: str, num_classes: int) -> Callable:
     optimizer = optax.adamw(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
+from badge_jax.campaign.head import TILE, TrainedHead, head_outputs, output_widths
 from badge_jax.selection import matrix_of, open_matrix
 from badge_jax.selection.matrices import Matrix, in_memory
 from badge_jax.selection.survey import as_logits
@@ -97,13 +97,14 @@ def outputs_of(head: TrainedHead, features: Matrix, scratch: Path | None, *, wit
         (4, 3)
     """
     n = features.shape[0]
-    logits, hidden = head_outputs(head, features.read(0, 1))
-    wanted = {"logits": logits.shape[1]} | ({"hidden": hidden.shape[1]} if with_hidden else {})
+    widths = dict(zip(("logits", "hidden"), output_widths(head), strict=True))
+    wanted = {name: width for name, width in widths.items() if name == "logits" or with_hidden}
     stores = {name: _store(name, (n, width), scratch) for name, width in wanted.items()}
     predictions = np.empty(n, np.int32)
     for start in range(0, n, TILE):
         stop = min(start + TILE, n)
-        logits, hidden = head_outputs(head, features.read(start, stop))
+        first = max(0, stop - TILE)  # the last tile overlaps the one before it, so that all have one shape
+        logits, hidden = (part[start - first :] for part in head_outputs(head, features.read(first, stop)))
         for name, part in (("logits", logits), ("hidden", hidden)):
             if name in stores:
                 stores[name].write(start, part)

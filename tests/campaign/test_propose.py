@@ -19,9 +19,10 @@ from badge_jax.campaign import (
     reserved,
     take,
 )
+from badge_jax.campaign.pools import outputs_of
 from badge_jax.campaign.propose import guesses
 from badge_jax.errors import InputError
-from badge_jax.selection import open_matrix
+from badge_jax.selection import matrix_of, open_matrix
 
 FEATURES, LABELS = blobs(120)
 
@@ -126,6 +127,20 @@ def test_outputs_in_files_are_those_in_memory(tmp_path, state, head):
     assert propose(chosen, state, frozen_pool(FEATURES), 10).rows.tolist() == in_files.rows.tolist()
     names = {path.name for path in tmp_path.iterdir()} - {"features.npy"}
     assert names == {".logits.tmp"} | ({".hidden.tmp"} if head == "mlp" else set())
+
+
+@pytest.mark.parametrize("n", [49, 50, 51, 120])
+def test_outputs_in_tiles_are_those_of_all_rows(monkeypatch, tmp_path, state, n):
+    """The last tile overlaps the one before it."""
+    monkeypatch.setattr("badge_jax.campaign.pools.TILE", 50)
+    head = current_model(options(head="mlp"), state, frozen_pool(FEATURES)).head
+    logits, hidden = head_outputs(head, FEATURES[:n])
+    for scratch in (None, tmp_path):
+        found = outputs_of(head, matrix_of(FEATURES[:n], "features"), scratch, with_hidden=True)
+        # float32 sums of 6 and of 256 terms below 10, in another order
+        np.testing.assert_allclose(found.scores.read(0, n), logits, rtol=0, atol=256 * 10 * 2**-24)
+        np.testing.assert_allclose(found.hidden.read(0, n), hidden, rtol=0, atol=6 * 10 * 2**-24)
+        assert found.predictions.tolist() == logits.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
