@@ -201,8 +201,8 @@ def table(name):
 def prodigy_export(tasks, answers):
     """As ``db-out`` writes the view ``choice``: the task, hashes, the options chosen, and the answer.
 
-    Field by field as in https://prodi.gy/docs/api-interfaces#choice, and with the fields that the annotated
-    example data sets of https://github.com/explosion/prodigy-recipes have.
+    ``accept`` has the ids of the options chosen, says the recipe choice of
+    https://github.com/explosion/prodigy-recipes; hashes and answer are as in its annotated example data sets.
     """
     lines = []
     for number, (task, answer) in enumerate(zip(tasks, answers, strict=False)):
