@@ -12,7 +12,8 @@ from badge_jax.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", "experiments/results/README.md"]
+TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
+OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", "experiments/results/README.md", *TUTORIALS]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 

@@ -418,7 +418,12 @@ class Server:
         command = [SERVER, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
         command += ["--username", "a@example.com", "--password", "for this test", "--user-token", TOKEN]
         command += ["--enable-legacy-api-token"]
+        self.folder = folder
         own = {"LABEL_STUDIO_BASE_DATA_DIR": str(folder), "HOME": str(folder), **NO_NETWORK}
+        own |= {
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(folder),
+        }
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
         self.log = folder / "server.log"
         with self.log.open("w") as log:
@@ -497,6 +502,23 @@ def exports_of(server, folder):
 def test_exports_of_the_server(server, tmp_path):
     for kind, path in exports_of(server, tmp_path).items():
         assert read(path) == MEANING | ({7: -1} if kind == "JSON" else {})
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_local_pictures_of_the_server(server):
+    """As docs/tutorials/label-studio.md has it: shown once their folder is a storage of the project."""
+    photos = server.folder / "photos"
+    photos.mkdir()
+    (photos / "a b.png").write_bytes(b"a picture")
+    images = "/data/local-files/?d=photos/"
+    tasks = label_studio_tasks([0], classes=CLASSES, ids=["a b.png"], images=images)
+    project = server.project(labeling_interface(CLASSES, has_images=True))
+    link = server.load(project, tasks)[0]["data"]["image"]
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        server.get(link)
+    server.get("/api/storages/localfiles", {"project": project, "path": str(photos), "use_blob_urls": True})
+    assert server.get(link) == b"a picture"
 
 
 def guesses_of(known):
