@@ -11,18 +11,18 @@ from badge_jax.analysis.figures import (
 )
 from badge_jax.analysis.load import Run, load_rounds, read_runs
 from badge_jax.analysis.statistics import (
-    Budget,
     Comparison,
     CurvePoint,
     Curves,
     MissingRun,
     beats,
-    budgets,
     column_means,
     compare,
+    gains_over_baseline,
     mean_curves,
     missing_runs,
     normalized_errors,
+    num_compared,
     penalty_matrix,
     zoom_range,
 )
@@ -30,7 +30,6 @@ from badge_jax.analysis.styles import Style, in_order, styles_of
 from badge_jax.analysis.tables import accuracy_table, cdf_csv, csv_text, penalty_csv, summary_csv
 
 __all__ = [
-    "Budget",
     "Comparison",
     "CurvePoint",
     "Curves",
@@ -41,16 +40,17 @@ __all__ = [
     "Style",
     "accuracy_table",
     "beats",
-    "budgets",
     "cdf_csv",
     "column_means",
     "compare",
     "csv_text",
+    "gains_over_baseline",
     "in_order",
     "load_rounds",
     "mean_curves",
     "missing_runs",
     "normalized_errors",
+    "num_compared",
     "penalty_csv",
     "penalty_matrix",
     "plot_cdfs",

@@ -157,10 +157,12 @@ def plot_penalties(
     all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axes, (title, matrix) in zip(all_axes, matrices.items(), strict=True):
         cells = np.vstack([matrix, column_means(matrix)])
-        highest = max(float(cells.max()), 1e-9)
+        highest = max(float(np.nanmax(cells, initial=0)), 1e-9)
         axes.imshow(cells, cmap="Blues", vmin=0, vmax=1.3 * highest, aspect="equal")
         axes.axhline(len(names) - 0.5, color="white", linewidth=4)
         for (i, j), value in np.ndenumerate(cells):
+            if np.isnan(value):  # never compared
+                continue
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
                       color="white" if value > 0.8 * highest else "black")  # fmt: skip
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
@@ -238,7 +240,7 @@ def plot_groups(
     Example:
         >>> import tempfile
         >>> from badge_jax.runs.setting import Setting
-        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.8), ("random", 0.7))}
         >>> groups = {"all settings": [Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))]}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     stems = Path(folder, "matrix"), Path(folder, "cdf")

@@ -7,12 +7,10 @@ from pathlib import Path
 from badge_jax import html
 from badge_jax.analysis.load import Run
 from badge_jax.analysis.statistics import (
-    Budget,
     Comparison,
     CurvePoint,
     Curves,
     MissingRun,
-    budgets,
     missing_runs,
 )
 from badge_jax.paper import BASELINE, SATURATED, SIGNIFICANT
@@ -144,17 +142,12 @@ def _curve_parts(
             f"{BASELINE} in that range. Seconds are totals of a run, without compilation."
         ),
     ]
-    budgets_of = budgets(runs)
     for setting, path in of_settings.items():
         found = {name: curves[setting][name] for name in strategies if name in curves[setting]}
         parts.append(html.heading(setting.title, 3))
         parts.append(html.picture(path, f"learning curves: {setting.title}"))
         caption = f"Accuracy in percent: {setting.title}"
         parts.append(html.table(caption, ["labels", *found], _accuracy_rows(found)))
-        if setting in budgets_of:
-            header = ["strategy", "area (%)", "labels needed", "seconds of selection", "seconds of training"]
-            lines = [_budget_row(name, budgets_of[setting][name]) for name in found]
-            parts.append(html.table(f"Labels and seconds: {setting.title}", header, lines))
     return parts
 
 
@@ -169,16 +162,6 @@ def _accuracy_rows(curves: Mapping[str, Sequence[CurvePoint]]) -> list[list[str]
         cells = [f"{100 * p.mean:.1f} ± {100 * p.standard_error:.1f}" if p else "–" for p in points]
         rows.append([f"{count:,}", *cells])
     return rows
-
-
-def _budget_row(strategy: str, budget: Budget) -> list[str]:
-    return [
-        strategy,
-        f"{100 * budget.area:.2f}",
-        "never" if budget.labels_needed is None else f"{budget.labels_needed:,}",
-        f"{budget.query_seconds:.1f}",
-        f"{budget.fit_seconds:.1f}",
-    ]
 
 
 def _configuration_parts(runs: Sequence[Run]) -> list[html.Html]:

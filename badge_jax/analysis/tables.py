@@ -10,6 +10,7 @@ from badge_jax.analysis.statistics import (
     Curves,
     column_means,
     normalized_errors,
+    num_compared,
     penalty_matrix,
 )
 from badge_jax.runs.setting import Setting
@@ -45,15 +46,14 @@ def penalty_csv(comparisons: Sequence[Comparison], strategies: Sequence[str]) ->
     """The content of penalty_matrix.csv: how often the row's strategy beats the column's, and the column means.
 
     Args:
-        comparisons: The settings, each with at least one label count to compare at. Cells are empty if there is
-            none.
+        comparisons: The settings. The cell of a pair that was never compared is empty.
         strategies: In the order of rows and columns.
 
     Returns:
         CSV text with a header.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.8), ("random", 0.7))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
         >>> print(penalty_csv([comparison], ["badge", "random"]), end="")
         strategy,badge,random
@@ -62,10 +62,11 @@ def penalty_csv(comparisons: Sequence[Comparison], strategies: Sequence[str]) ->
         mean,0.0,0.5
     """
     matrix = penalty_matrix(comparisons, strategies)
-    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", column_means(matrix).tolist())]
+    means = column_means(matrix, num_compared(comparisons, strategies))
+    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", means.tolist())]
     return csv_text(
         ["strategy", *strategies],
-        ([name, *(values if comparisons else [""] * len(values))] for name, values in rows),
+        ([name, *values] for name, values in rows),
     )
 
 
@@ -80,7 +81,7 @@ def cdf_csv(comparisons: Iterable[Comparison], strategies: Iterable[str]) -> str
         CSV text with a header.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.75}}, "random": {20: {0: 0.5}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.75), ("random", 0.5))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
         >>> print(cdf_csv([comparison], ["badge"]), end="")
         strategy,normalized_error,cumulative_weight
@@ -99,7 +100,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
 
     Args:
         header: Names of the columns.
-        rows: Cells, written as ``str`` writes them; None becomes an empty cell.
+        rows: Cells, written as ``str`` writes them; None and NaN become empty cells.
 
     Returns:
         The text of the file.
@@ -111,7 +112,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([None if cell != cell else cell for cell in row] for row in rows)
     return buffer.getvalue()
 
 
