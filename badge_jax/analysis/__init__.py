@@ -5,7 +5,6 @@ from badge_jax.analysis.figures import (
     Panel,
     plot_cdfs,
     plot_groups,
-    plot_learning_curves,
     plot_panels,
     plot_penalties,
 )
@@ -55,7 +54,6 @@ __all__ = [
     "penalty_matrix",
     "plot_cdfs",
     "plot_groups",
-    "plot_learning_curves",
     "plot_panels",
     "plot_penalties",
     "read_runs",

@@ -30,12 +30,13 @@ MIN_BLOCKS = 5
 
 
 class Scores(NamedTuple):
-    """The curves of one setting over the label counts that all strategies have.
+    """The curves of one setting over the label counts that most strategies share.
 
     Attributes:
         setting: Data set, network and batch size.
-        labels: [m] int64, the label counts, ascending. The last is the largest that at least one run of every
-            strategy reached.
+        labels: [m] int64, the label counts, ascending. The last is the largest that more than half of the
+            strategies reached with at least one run, the baseline among them if it ran. So a strategy that has
+            just begun does not end the curves of all others.
         curves: Strategy → seed → [m] float64, scores.
         left_out: (strategy, seed, last label count) of the runs that end before the last label count, or lack
             one that others have.
@@ -48,7 +49,7 @@ class Scores(NamedTuple):
 
 
 def scores(runs: Iterable[Run], metric: Metric = METRICS["accuracy"]) -> dict[Setting, Scores]:
-    """The curves of every setting, cut to the range of labels that its strategies share.
+    """The curves of every setting, cut to a common range of labels.
 
     Args:
         runs: Runs that record the metric.
@@ -72,7 +73,9 @@ def scores(runs: Iterable[Run], metric: Metric = METRICS["accuracy"]) -> dict[Se
 
 
 def _in_common(setting: Setting, found: Mapping[str, Mapping[int, Mapping[int, float]]]) -> Scores:
-    last = min(max(max(curve) for curve in by_seed.values()) for by_seed in found.values())
+    ends = {strategy: max(max(curve) for curve in by_seed.values()) for strategy, by_seed in found.items()}
+    last = sorted(ends.values(), reverse=True)[len(ends) // 2]
+    last = min(last, ends.get(BASELINE, last))
     reaching = [curve for by_seed in found.values() for curve in by_seed.values() if max(curve) >= last]
     labels = sorted({count for curve in reaching for count in curve if count <= last})
     curves: dict[str, dict[int, np.ndarray]] = {}

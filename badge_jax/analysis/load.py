@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,48 @@ class Run(NamedTuple):
     rounds: Sequence[Mapping[str, Any]]
 
 
+class Found(NamedTuple):
+    """What folders hold.
+
+    Attributes:
+        runs: Run directory → run, for every run with a finished round, in the order of their paths.
+        skipped: A line for every run that is left out: where it is, and why.
+    """
+
+    runs: Mapping[Path, Run]
+    skipped: Sequence[str]
+
+
+def find_runs(directories: Directories) -> Found:
+    """Like `read_runs`, and says where each run is, and what was left out.
+
+    Args:
+        directories: Run directories or folders of them. A run found twice counts once.
+
+    Returns:
+        The runs and what was left out: damaged runs, and those that have no finished round yet.
+
+    Raises:
+        InputError: As `read_runs`.
+
+    Example:
+        >>> import json, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = {"dataset": "letter", "model": "mlp", "batch_size": 9, "strategy": "badge", "seed": 0}
+        ...     line = {"round": 0, "num_labeled": 100, "test_accuracy": 0.5}
+        ...     for name in ("done", "started"):
+        ...         Path(folder, name).mkdir()
+        ...         _ = Path(folder, name, "config.json").write_text(json.dumps(config))
+        ...     _ = Path(folder, "done", "rounds.jsonl").write_text(json.dumps(line))
+        ...     found = find_runs(folder)
+        >>> [path.name for path in found.runs], found.skipped[0].split("started")[1]
+        (['done'], ': no round is finished')
+    """
+    found = _find_runs(directories)
+    _check_repeats(found.runs)
+    return found
+
+
 def read_runs(directories: Directories) -> list[Run]:
     """Reads every run with at least one finished round, and checks that runs of one setting are comparable.
 
@@ -61,9 +103,7 @@ def read_runs(directories: Directories) -> list[Run]:
         >>> runs[0].config["strategy"], len(runs[0].rounds)
         ('badge', 1)
     """
-    runs = _find_runs(directories)
-    _check_repeats(runs)
-    return list(runs.values())
+    return list(find_runs(directories).runs.values())
 
 
 def load_rounds(directories: Directories) -> list[dict[str, Any]]:
@@ -97,7 +137,7 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
         ('badge', 0.5, [17, 8])
     """
     loaded = []
-    for path, run in _find_runs(directories).items():
+    for path, run in _find_runs(directories).runs.items():
         options = {
             name: value
             for name, value in run.config.items()
@@ -107,8 +147,8 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
     return loaded
 
 
-def _find_runs(directories: Directories) -> dict[Path, Run]:
-    """Run directory → run, for every run with a finished round.
+def _find_runs(directories: Directories) -> Found:
+    """Every run, comparable or not.
 
     Warns of each run that cannot be read. Raises InputError if nothing can.
     """
@@ -119,8 +159,7 @@ def _find_runs(directories: Directories) -> dict[Path, Run]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give run directories, or folders of them")
-        found = {file.parent for name in ("config.json", "rounds.jsonl") for file in folder.rglob(name)}
-        for path in sorted(found):
+        for path in sorted(_run_folders(folder)):
             try:
                 runs[path.resolve()] = path, _read_run(path)
             except InputError as error:
@@ -134,8 +173,22 @@ def _find_runs(directories: Directories) -> dict[Path, Run]:
             raise InputError(f"{none}: {first}" + (f" (and {more} more that cannot be read)" if more else ""))
         raise InputError(f"{none}; `badge-jax run` makes one")
     for problem in problems.values():
-        warnings.warn(f"left out: {problem}", UserWarning, stacklevel=3)
-    return read
+        warnings.warn(f"left out: {problem}", UserWarning, stacklevel=4)
+    started = [f"{path}: no round is finished" for path, run in runs.values() if not run.rounds]
+    return Found(read, [*problems.values(), *started])
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """The folders below that hold a run's files. Links are followed, each folder is entered once."""
+    entered = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        if "config.json" in files or "rounds.jsonl" in files:
+            yield Path(root)
 
 
 def _read_run(path: Path) -> Run:

@@ -41,6 +41,16 @@ def test_runs_that_end_early_are_left_out_and_named():
     assert not pair.interval.is_known
 
 
+def test_a_strategy_that_has_just_begun_does_not_end_all_curves():
+    runs = [make_run(name, 0, [0.1, 0.2, 0.3]) for name in ("random", "good")] + [make_run("new", 0, [0.1])]
+    found = scores(runs)[SETTING]
+    assert found.labels.tolist() == [5, 15, 25]
+    assert found.left_out == [("new", 0, 5)]
+    assert ("new", "random") not in contrasts(found)
+    short = [make_run("random", 0, [0.1, 0.2]), *(make_run(name, 0, [0.1, 0.2, 0.3]) for name in "abc")]
+    assert scores(short)[SETTING].labels.tolist() == [5, 15], "as far as there is a baseline"
+
+
 def test_areas_by_hand():
     assert area(np.array([0, 10, 30]), np.array([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]])).tolist() == [25 / 30, 1.0]
     assert area(np.array([5]), np.array([0.3])) == 0.3

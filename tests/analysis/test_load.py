@@ -50,6 +50,16 @@ def test_a_run_found_twice_counts_once(runs):
     assert len(load_rounds([runs, runs / "badge0"])) == 8
 
 
+def test_links_are_followed_once(runs, tmp_path):
+    (runs / "deep" / "round").symlink_to(runs)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "one").symlink_to(runs / "badge0")
+    (tmp_path / "links" / "some").symlink_to(runs / "deep")
+    assert len(read_runs(runs)) == 4
+    assert len(read_runs(tmp_path / "links" / "one")) == 1
+    assert len(read_runs([tmp_path / "links", runs])) == 4
+
+
 @pytest.mark.parametrize("read", [read_runs, load_rounds])
 def test_a_path_or_several(runs, read):
     expected = read([runs])
