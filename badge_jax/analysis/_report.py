@@ -234,9 +234,8 @@ def _draw_advantages(
                 styles,
                 metric.scale,
             ),
-            f"Mean {metric.title} over {span}, difference to {BASELINE} paired by seed: mean, 95 % "
-            "interval and "
-            f"single seeds: {setting.title}.",
+            f"Mean {metric.title} over {span}, difference to {BASELINE} paired by seed: mean, 95 % interval "
+            f"and single seeds: {setting.title}.",
         )
     if found.savings:
         yield _drawn(

@@ -20,6 +20,9 @@ from badge_jax.runs.setting import Setting, setting_of
 # in titles and in the environment's list, or in the names of strategy, network and cold start
 _NOT_SHOWN = {*Setting._fields, "strategy", "seed", "environment", "check"}
 _NOT_SHOWN |= {"strategy_options", "model_options", "cold_start_options"}
+_STYLE = """
+td { white-space: nowrap; }
+"""
 
 
 class Picture(NamedTuple):
@@ -90,20 +93,17 @@ def report_page(
     ]
     for words, name, content in sections:
         parts += [html.heading(words, 2, name), *content]
-    return html.page("Active learning: results of the runs", parts)
+    return html.page("Active learning: results of the runs", parts, _STYLE)
 
 
 def _overview(runs: Sequence[Run], results: Results) -> str:
     seeds = sorted({run.config["seed"] for run in runs})
     return (
         f"{_count(len(runs), 'run')} in {_count(len(results.settings), 'setting')} (a data set, a network "
-        "and a "
-        f"batch size), by {results.metric.title}. Strategies: {', '.join(results.strategies)}. "
-        f"Seeds: {', '.join(map(str, seeds))}. In each round of a run, the network is trained from scratch "
-        "and the "
-        "strategy selects the next batch of examples to label. Runs with the same seed start from the "
-        "same labels "
-        "and the same initial weights."
+        f"and a batch size), by {results.metric.title}. Strategies: {', '.join(results.strategies)}. Seeds: "
+        f"{', '.join(map(str, seeds))}. In each round of a run, the network is trained from scratch and the "
+        "strategy selects the next batch of examples to label. Runs with the same seed start from the same "
+        "labels and the same initial weights."
     )
 
 
@@ -115,8 +115,8 @@ def _completeness(missing: Sequence[MissingRun], skipped: Sequence[str]) -> str:
     num_absent = sum(run.lack == "no run" for run in missing)
     return (
         f"Incomplete: {num_absent} runs are missing and {len(missing) - num_absent} end early, if every "
-        "strategy and seed found here is expected in every setting. They are listed at the end. Means use the "
-        f"runs that exist; differences use the seeds that both strategies have.{left_out}"
+        "strategy and seed found here is expected in every setting. They are listed at the end. Means use "
+        f"the runs that exist; differences use the seeds that both strategies have.{left_out}"
     )
 
 
@@ -131,8 +131,7 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
             parts.append(
                 html.paragraph(
                     f"Not in the comparisons of curves, which go to {found.scores.labels[-1]:,} labels, "
-                    "since they "
-                    f"lack some of these: {runs}."
+                    f"since they lack some of these: {runs}."
                 )
             )
         parts.append(html.plots(of_settings[setting]))
@@ -142,7 +141,7 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
         parts.append(
             html.table(
                 f"Mean {results.metric.title}{unit} ± half of its 95 % interval: {setting.title}",
-                ["labels", *names],
+                ["labels", *_with_runs(found, names)],
                 _mean_rows(found, names, results.metric),
             )
         )
@@ -193,7 +192,7 @@ def _saving_cells(saving: Saving | None, pair: Contrast | None) -> list[str]:
         return ["", ""]
     mean, low, high = saving.interval
     if np.isnan(mean):
-        words = "no number: in a seed no score is reached by both"
+        words = "no number"
     else:
         words = whole(mean) + (f" ({whole(low)} to {whole(high)})" if saving.interval.is_known else "")
     return [words, f"{saving.reached} of {_count(len(saving.saved), 'seed')}"]
@@ -209,6 +208,14 @@ def _with_interval(interval: tuple[float, float, float], metric: Metric) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _with_runs(found: SettingResults, names: Sequence[str]) -> list[str]:
+    """The names, with the number of runs of each where these differ."""
+    most = {name: max(map(len, found.values[name].values())) for name in names}
+    if len({*most.values()}) == 1:
+        return list(names)
+    return [f"{name} ({_count(most[name], 'run')})" for name in names]
 
 
 def _mean_rows(found: SettingResults, names: Sequence[str], metric: Metric) -> list[list[str]]:
@@ -246,12 +253,10 @@ def _overall_parts(results: Results, pictures: Sequence[Picture]) -> list[html.H
     parts = [
         html.paragraph(
             "Differences of the mean over the curve, each setting of equal weight. The first interval is "
-            "for just "
-            "these settings: seeds are the sample. The second is for settings like these: settings are "
-            "the sample, "
-            "as far as they are independent, which those that share a data set are not. A test over "
-            "settings needs "
-            f"{MIN_SEEDS} of them; its p-value is corrected by Holm over all pairs of strategies."
+            "for just these settings: seeds are the sample. The second is for settings like these: settings "
+            "are the sample, as far as they are independent, which those that share a data set are not. A "
+            f"test over settings needs {MIN_SEEDS} of them; its p-value is corrected by Holm over all pairs "
+            "of strategies."
         )
     ]
     if pairs:
@@ -281,12 +286,10 @@ def _overall_parts(results: Results, pictures: Sequence[Picture]) -> list[html.H
         lacking = [name for name in results.strategies if name not in results.ranking.strategies]
         parts.append(
             html.paragraph(
-                f"Ranks over {ranks.num_blocks} settings (1 is the best). That all strategies are alike: "
-                f"p {_p(ranks.p_value) if ranks.p_value < 0.001 else '= ' + _p(ranks.p_value)} (Friedman's "
-                "test in "
-                "Iman and Davenport's form). Mean ranks that differ by less than the critical difference "
-                "(Nemenyi) "
-                "are not told apart; a bar joins them."
+                f"Ranks over {ranks.num_blocks} settings (1 is the best). That all strategies are alike: p "
+                f"{_p(ranks.p_value) if ranks.p_value < 0.001 else '= ' + _p(ranks.p_value)} (Friedman's "
+                "test in Iman and Davenport's form). Mean ranks that differ by less than the critical "
+                "difference (Nemenyi) are not told apart; a bar joins them."
                 + (f" Not ranked, since they lack a setting: {', '.join(lacking)}." if lacking else "")
             )
         )
@@ -305,25 +308,18 @@ def _paper_parts(results: Results, pictures: Sequence[Picture]) -> list[html.Htm
     parts = [
         html.paragraph(
             "As in Ash et al., ICLR 2020, of test accuracy. The matrix says how often the strategy of the "
-            "row beats "
-            "the strategy of the column: in each setting at several label counts, by a paired t-test over "
-            "the seeds "
-            f"(p < {SIGNIFICANT}), not corrected for the number of tests. A setting contributes at most "
-            "one point, in "
-            f"equal parts from its label counts. A pair needs {MIN_SEEDS} seeds in common at each of them; "
-            "a pair "
-            "that was never compared is empty. The last row is the mean of each column: a strategy with a "
-            "lower "
-            "mean is beaten less often, which also holds for one that is often worse but too noisy to "
-            "test. It is "
-            "empty where a strategy was not compared with all others in all settings."
+            "row beats the strategy of the column: in each setting at several label counts, by a paired "
+            f"t-test over the seeds (p < {SIGNIFICANT}), not corrected for the number of tests. A setting "
+            f"contributes at most one point, in equal parts from its label counts. A pair needs {MIN_SEEDS} "
+            "seeds in common at each of them; a pair that was never compared is empty. The last row is the "
+            "mean of each column: a strategy with a lower mean is beaten less often, which also holds for "
+            "one that is often worse but too noisy to test. It is empty where a strategy was not compared "
+            "with all others in all settings."
         ),
         html.paragraph(
             "The curves of errors: for every ratio on the horizontal axis, the share of comparisons in "
-            "which a "
-            f"strategy's mean error is at most that multiple of the mean error of {BASELINE}. The further "
-            "up and to "
-            f"the left, the better. At 1 a strategy is as good as {BASELINE}."
+            f"which a strategy's mean error is at most that multiple of the mean error of {BASELINE}. The "
+            f"further up and to the left, the better. At 1 a strategy is as good as {BASELINE}."
         ),
         html.plots(pictures),
         html.paragraph(
@@ -364,9 +360,8 @@ def _time_parts(of_times: Mapping[Setting, Sequence[Picture]]) -> list[html.Html
         return []
     return [
         html.paragraph(
-            "Seconds are without compilation, on the device named below, and depend on what else it did. "
-            "A query "
-            "includes what the network says of the pool."
+            "Seconds are without compilation, on the device named below, and depend on what else it did. A "
+            "query includes what the network says of the pool."
         ),
         *parts,
     ]
@@ -378,25 +373,22 @@ def _method_parts(results: Results) -> list[html.Html]:
         html.bullets(
             [
                 f"Of {results.metric.title}, {direction} is better. All differences are shown so that a "
-                "positive one "
-                "is better.",
+                "positive one is better.",
                 "Intervals are Student's t over the seeds, at 95 % each, not corrected for their number. "
-                "They speak "
-                "of other seeds of the same setting. One run has no interval.",
-                f"Differences are paired: within a seed, the strategy less {BASELINE}. Pairing removes "
-                "what a seed "
-                "has in common, so a difference may be clear where two bands overlap.",
+                "They speak of other seeds of the same setting. One run has no interval. In a picture, a "
+                "band or an arrow may go beyond the axis.",
+                f"Differences are paired: within a seed, the strategy less {BASELINE}. Pairing removes what "
+                "a seed has in common, so a difference may be clear where two bands overlap.",
                 "Mean over the curve: the area under the curve by trapezoids, divided by the range of "
-                "labels that "
-                "all strategies share.",
+                "labels. The range is common to the strategies of a setting, and ends where half of them or "
+                "the baseline end; runs that do not cover it are named and do not count.",
                 f"Tests: paired t-tests of that mean, from {MIN_SEEDS} seeds on, corrected by Holm for all "
-                "pairs of "
-                "strategies of the setting: the chance of one false claim among them is 5 % at most.",
+                "pairs of strategies of the setting: the chance of any false claim among them is 5 % at "
+                "most.",
                 f"Labels saved: in each seed, how many labels fewer than {BASELINE} the strategy needs for "
-                "the highest "
-                "score that both reach; negative if it needs more. Curves are made monotone (least "
-                "squares) and "
-                "joined by straight lines first. Where a seed has no such score, there is no number.",
+                "the highest score that both reach; negative if it needs more. Curves are made monotone "
+                "(least squares) and joined by straight lines first. Where a seed has no such score, there "
+                "is no number.",
                 "Seeds ahead: seeds in which the mean over the curve is larger; equal ones count half.",
             ]
         )
@@ -420,9 +412,8 @@ def _configuration_parts(runs: Sequence[Run], origin: Origin) -> list[html.Html]
     differing = [name for name in names if name not in shared]
     parts = [
         html.paragraph(
-            f"Made on {origin.date} by {origin.version}: {origin.command}. The config.json in a run's "
-            "folder has all "
-            "options of the run; badge-jax run --config takes it."
+            f"Made on {origin.date} by {origin.version}: {origin.command}. The config.json in a run's folder "
+            "has all options of the run; badge-jax run --config takes it."
         )
     ]
     if shared:

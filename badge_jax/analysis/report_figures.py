@@ -10,6 +10,7 @@ from badge_jax.analysis.drawing import literal, make_figure, make_plain, title_o
 from badge_jax.analysis.intervals import CONFIDENCE, Interval, t_interval
 from badge_jax.analysis.statistics import Values
 from badge_jax.analysis.styles import Style, in_order
+from badge_jax.paper import MIN_SEEDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,13 @@ def draw_curves(
             axes.plot(*seed, color=style.colour, linewidth=0.6, alpha=0.3, zorder=1)
         if has_band and curve.runs > 1:
             axes.fill_between(
-                curve.labels, curve.low, curve.high, color=style.colour, alpha=_HALO, linewidth=0, zorder=2
+                curve.labels,
+                curve.low,
+                curve.high,
+                color=style.colour,
+                alpha=_HALO if curve.runs >= MIN_SEEDS else _HALO / 2,
+                linewidth=0,
+                zorder=2,
             )
         before = [other for other in list(curves.values())[:place] if curve.runs_on(other, high - low)]
         axes.plot(

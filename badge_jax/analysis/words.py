@@ -38,8 +38,7 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
     if most == 1:
         return [
             "One seed only: what differs may be chance. No interval can be given and nothing is tested; "
-            f"{MIN_SEEDS} "
-            "seeds or more can be."
+            f"{MIN_SEEDS} seeds or more can be."
         ]
     told = _tested(pairs, metric) if most >= MIN_SEEDS else _too_few(most)
     return [told, *_saved(found, others)]
@@ -47,8 +46,8 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
 
 def _too_few(most: int) -> str:
     return (
-        f"Too few seeds to test ({most}; {MIN_SEEDS} are needed). What follows are mean differences with 95 % "
-        "intervals, which are wide with so few."
+        f"Too few seeds to test ({most}; {MIN_SEEDS} are needed). What follows are mean differences with 95 "
+        "% intervals, which are wide with so few."
     )
 
 
@@ -70,9 +69,8 @@ def _tested(pairs: Sequence[Contrast], metric: Metric) -> str:
     if untested:
         parts.append(f"too few seeds to test: {_list(untested)}")
     return (
-        f"By the mean {metric.title} over the curve, paired by seed, at the {100 * SIGNIFICANT:.0f} % "
-        "level after "
-        f"Holm's correction: {'; '.join(parts)}."
+        f"By the mean {metric.title} over the curve, paired by seed, at the {100 * SIGNIFICANT:.0f} % level "
+        f"after Holm's correction: {'; '.join(parts)}."
     )
 
 
