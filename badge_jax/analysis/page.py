@@ -140,7 +140,7 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
         unit = f" ({results.metric.unit})" if results.metric.unit else ""
         parts.append(
             html.table(
-                f"Mean {results.metric.title}{unit} ± half of its 95 % interval: {setting.title}",
+                f"Mean {results.metric.title}{unit}{_half(found)}: {setting.title}",
                 ["labels", *_with_runs(found, names)],
                 _mean_rows(found, names, results.metric),
             )
@@ -168,9 +168,10 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
     ]
     header += ["corrected p", "seeds ahead", "labels saved", f"reaches the last score of {BASELINE}"]
     labels = found.scores.labels
-    caption = (
-        f"Over {labels[0]:,} to {labels[-1]:,} labels, paired by seed, with 95 % intervals: {setting.title}"
-    )
+    span = f"Over {labels[0]:,} to {labels[-1]:,} labels"
+    if not found.savings:  # nothing is paired
+        return [html.table(f"{span}: {setting.title}", header[:2], [row[:2] for row in rows])]
+    caption = f"{span}, paired by seed, with 95 % intervals: {setting.title}"
     return [html.table(caption, header, rows)]
 
 
@@ -208,6 +209,12 @@ def _with_interval(interval: tuple[float, float, float], metric: Metric) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _half(found: SettingResults) -> str:
+    """What stands after ±; nothing where there is one run of each strategy."""
+    numbers = (len(by_seed) for by_labels in found.values.values() for by_seed in by_labels.values())
+    return " ± half of its 95 % interval" if max(numbers) > 1 else ""
 
 
 def _with_runs(found: SettingResults, names: Sequence[str]) -> list[str]:
