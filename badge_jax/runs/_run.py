@@ -25,13 +25,17 @@ from badge_jax.runs.directory import (
     check_config,
     open_directory,
     read_config,
+    read_per_class,
     read_queried,
     read_rounds,
     write_config,
+    write_per_class,
     write_queried,
     write_rounds,
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
+from badge_jax.runs.fields import has_metrics
+from badge_jax.runs.metrics import measure
 from badge_jax.runs.options import (
     Resolved,
     RunOptions,
@@ -87,7 +91,7 @@ def run(
             for remark in check_config(out, known, experiment.config):
                 warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
             started = from_config(known, out / "config.json")
-            experiment = experiment.as_started(started.rounds_at_start)
+            experiment = experiment.as_started(started.rounds_at_start)._replace(config=known)
             if options.rounds > started.rounds:
                 write_config(out, {**known, "rounds": options.rounds})
         elif (out / "rounds.jsonl").exists():
@@ -100,7 +104,11 @@ def run(
         for line in rounds[: options.rounds + 1]:
             on_round(line)
         if len(rounds) <= options.rounds:
-            for line in _remaining_rounds(experiment, out, tuple(rounds)):
+            by_class = _read_by_class(experiment, out, len(rounds))
+            for line, classes in _remaining_rounds(experiment, out, tuple(rounds)):
+                if has_metrics(experiment.config):
+                    by_class.append(classes)
+                    write_per_class(out, by_class)
                 rounds.append(line)
                 write_rounds(out, rounds)
                 on_round(line)
@@ -162,8 +170,10 @@ def _prepare(options: RunOptions) -> _Experiment:
     return _Experiment(resolved, config, dataset, make_learner(resolved, config, dataset))
 
 
-def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> Iterator[Line]:
-    """Yields the rounds after those finished, each as soon as it is done."""
+def _remaining_rounds(
+    experiment: _Experiment, out: Path, finished: tuple[Line, ...]
+) -> Iterator[tuple[Line, Line]]:
+    """Yields the rounds after those finished, each as soon as it is done: its line, and its line by class."""
     (_, _, dataset, learner), options = experiment, experiment.options
     state, labeled, last = _read_back(experiment, out, finished)
     start = time.perf_counter()
@@ -203,12 +213,20 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
         if not evaluation.is_finite:
             raise _diverged(number, options)
         num_correct = int(evaluation.num_correct)
-        yield {
+        metrics, by_class = measure(
+            dataset.test_labels,
+            np.asarray(evaluation.predicted),
+            np.asarray(evaluation.losses),
+            np.asarray(evaluation.confidences),
+            dataset.classes,
+        )
+        line = {
             "round": number,
             "num_labeled": int(state.num_labeled),
             "test_accuracy": num_correct / len(dataset.test_labels),
             "num_test_correct": num_correct,
             "test_size": len(dataset.test_labels),
+            **(metrics if has_metrics(experiment.config) else {}),
             "train_accuracy": float(fit.train_accuracy),
             "epochs": int(fit.epochs),
             "converged": bool(fit.converged),
@@ -219,6 +237,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
             "indices": last.indices.tolist(),
             "source_rows": dataset.source_rows[last.indices].tolist(),
         }
+        yield line, {"round": number, **by_class}
 
 
 def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
@@ -263,6 +282,19 @@ def _first_batch(experiment: _Experiment) -> Queried:
         indices = np.asarray(rows)
         _check_batch(indices, np.full(n, -1), f"cold start {options.cold_start}")
     return Queried(0, indices.astype(np.int32), seconds, _leaves(learner.start().strategy), np.empty(0))
+
+
+def _read_by_class(experiment: _Experiment, out: Path, num_finished: int) -> list[Line]:
+    """The lines of per_class.jsonl, without one for a round that was not finished."""
+    if not has_metrics(experiment.config):
+        return []
+    lines = read_per_class(out)
+    if len(lines) < num_finished:
+        raise InputError(
+            f"--out {out} is damaged: its per_class.jsonl has {len(lines)} rounds, and rounds.jsonl "
+            f"{num_finished}; give another folder"
+        )
+    return lines[:num_finished]
 
 
 def _read_back(
