@@ -10,7 +10,7 @@ from badge_jax.analysis.load import Directories, read_runs
 from badge_jax.analysis.page import report_page
 from badge_jax.analysis.statistics import Comparison, Curves, compare, mean_curves, zoom_range
 from badge_jax.analysis.styles import in_order
-from badge_jax.analysis.tables import accuracy_table, cdf_csv, penalty_csv, summary_csv
+from badge_jax.analysis.tables import accuracy_table, cdf_csv, penalty_csv, rounds_csv, summary_csv
 from badge_jax.errors import InputError
 from badge_jax.files import write_whole
 from badge_jax.runs.setting import Setting, unique_slugs
@@ -37,10 +37,10 @@ class Report(NamedTuple):
 def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
     """Writes tables, figures and a page about runs, from their config.json and rounds.jsonl alone.
 
-    The folder ``out`` then holds, for all settings, summary.csv, penalty_matrix.csv and cdf.csv; as PNG and PDF
-    learning_curves_* of each setting, and penalty_matrix* and cdf* over all settings, by batch size and by
-    network; and report.html, which shows all of it and contains the pictures. A run that is still going counts
-    up to its last finished round. A run that is damaged or cannot be read is left out, with a warning.
+    The folder ``out`` then holds, for all settings, rounds.csv, summary.csv, penalty_matrix.csv and cdf.csv; as
+    PNG and PDF learning_curves_* of each setting, and penalty_matrix* and cdf* over all settings, by batch size
+    and by network; and report.html, which shows all of it and contains the pictures. A run that is still going
+    counts up to its last finished round. A run that is damaged or cannot be read is left out, with a warning.
 
     Args:
         directories: Run directories or folders of them, one or several.
@@ -77,6 +77,7 @@ def report(directories: Directories, out: str | os.PathLike[str]) -> Report:
     of_settings = _plot_settings(curves, comparisons, strategies, out)
     overall = _plot_comparisons(compared, strategies, out) if compared else {}
     texts = {
+        "rounds.csv": rounds_csv(runs),
         "summary.csv": summary_csv(curves),
         "penalty_matrix.csv": penalty_csv(compared, strategies),
         "cdf.csv": cdf_csv(compared, strategies),

@@ -1,12 +1,13 @@
 """One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
+import copy
 import dataclasses
 import math
 import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,11 +50,10 @@ from badge_jax.runs.programs import Learner, make_learner
 
 _NO_ROUND = 2**32 - 1  # the number that takes a round's place in the key of a cold start
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
+OnRound = Callable[[Line], object]
 
 
-def run(
-    options: RunOptions, out: Path | str, on_round: Callable[[Line], None] = lambda line: None
-) -> list[Line]:
+def run(options: RunOptions, out: Path | str, on_round: OnRound | Sequence[OnRound] = ()) -> list[Line]:
     """Runs an experiment in a directory, or resumes it there.
 
     Round 0 trains on the initial labels; each of ``options.rounds`` queries adds a round. Finished rounds are
@@ -66,7 +66,9 @@ def run(
     Args:
         options: what to run.
         out: directory of the run; made if need be.
-        on_round: called with every round in order, those finished earlier included.
+        on_round: called with every round in order, once it is on disk: a dict of its own, as rounds.jsonl has
+            it. Rounds that were finished earlier come first. Several are called in turn. What one of them
+            raises is a warning, and the run goes on; Ctrl-C ends it.
 
     Returns:
         The rounds: the lines of rounds.jsonl as dicts.
@@ -84,6 +86,7 @@ def run(
         [100, 110]
     """
     out = Path(out)
+    callbacks = (on_round,) if callable(on_round) else tuple(on_round)
     experiment = _prepare(options)
     with open_directory(out):
         if (out / "config.json").exists():
@@ -102,7 +105,7 @@ def run(
         if not rounds and read_queried(out) is None:  # new, or killed before it had written this
             write_queried(out, _first_batch(experiment))
         for line in rounds[: options.rounds + 1]:
-            on_round(line)
+            _call(callbacks, line)
         if len(rounds) <= options.rounds:
             by_class = _read_by_class(experiment, out, len(rounds))
             for line, classes in _remaining_rounds(experiment, out, tuple(rounds)):
@@ -111,8 +114,23 @@ def run(
                     write_per_class(out, by_class)
                 rounds.append(line)
                 write_rounds(out, rounds)
-                on_round(line)
+                _call(callbacks, line)
     return rounds
+
+
+def _call(callbacks: Sequence[OnRound], line: Line) -> None:
+    """Gives each of them the line, a copy: what they change is not written."""
+    for callback in callbacks:
+        try:
+            callback(copy.deepcopy(line))
+        except Exception as error:  # whatever it is: a run of hours must not end because a logger did
+            name = getattr(callback, "__qualname__", type(callback).__name__)
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            warnings.warn(
+                f"on_round: {name} failed at round {line['round']} ({problem}); the run goes on",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 def environment() -> dict[str, Any]:

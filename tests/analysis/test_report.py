@@ -60,7 +60,13 @@ def test_summary_pictures_and_table(runs, tmp_path):
     names = sorted(path.name for path in (tmp_path / "a" / "report").iterdir())
     assert names == [
         "cdf.csv", "learning_curves_d_m_10.pdf", "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf",
-        "learning_curves_d_m_99.png", "penalty_matrix.csv", "report.html", "summary.csv",
+        "learning_curves_d_m_99.png", "penalty_matrix.csv", "report.html", "rounds.csv", "summary.csv",
+    ]  # fmt: skip
+    with (tmp_path / "a" / "report" / "rounds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    assert list(rows[0])[:8] == [
+        "dataset", "model", "batch_size", "strategy", "seed", "round", "num_labeled", "test_accuracy",
     ]  # fmt: skip
     assert [path.suffix for path in result.pictures] == [".png", ".png"]
     for path in result.pictures:
