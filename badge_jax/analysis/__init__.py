@@ -26,7 +26,7 @@ from badge_jax.analysis.statistics import (
     zoom_range,
 )
 from badge_jax.analysis.styles import Style, in_order, styles_of
-from badge_jax.analysis.tables import accuracy_table, cdf_csv, csv_text, penalty_csv, summary_csv
+from badge_jax.analysis.tables import accuracy_table, cdf_csv, csv_text, penalty_csv, rounds_csv, summary_csv
 
 __all__ = [
     "Comparison",
@@ -58,6 +58,7 @@ __all__ = [
     "plot_penalties",
     "read_runs",
     "report",
+    "rounds_csv",
     "styles_of",
     "summary_csv",
     "zoom_range",

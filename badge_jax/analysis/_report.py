@@ -22,7 +22,7 @@ from badge_jax.analysis.report_figures import draw_curves, draw_intervals, draw_
 from badge_jax.analysis.results import DIAGNOSTICS, TIMES, Results, SettingResults, results_of
 from badge_jax.analysis.statistics import Comparison, gains_over_baseline, mean_curves
 from badge_jax.analysis.styles import Style, in_order, styles_of
-from badge_jax.analysis.tables import accuracy_table, cdf_csv, penalty_csv, summary_csv
+from badge_jax.analysis.tables import accuracy_table, cdf_csv, penalty_csv, rounds_csv, summary_csv
 from badge_jax.errors import InputError
 from badge_jax.paper import BASELINE, SIGNIFICANT
 from badge_jax.runs.setting import Setting, unique_slugs
@@ -65,12 +65,12 @@ class _Drawn(NamedTuple):
 def report(directories: Directories, out: str | os.PathLike[str], *, metric: str = "accuracy") -> Report:
     """Writes tables, figures and a page about runs, from their config.json and rounds.jsonl alone.
 
-    The folder ``out`` then holds report.html, which has everything; summary.csv, pairs.csv, overall.csv,
-    labels_saved.csv, penalty_matrix.csv and cdf.csv; and every picture as PNG and PDF. What an earlier
-    report wrote there is replaced, and removed if this one has no such file; report_files.json lists what
-    was written. Files that a report did not write, or that were changed since, stay. A run that is still
-    going counts up to its last finished round. A run that is damaged or cannot be read is left out, with a
-    warning.
+    The folder ``out`` then holds report.html, which has everything; rounds.csv, summary.csv, pairs.csv,
+    overall.csv, labels_saved.csv, penalty_matrix.csv and cdf.csv; and every picture as PNG and PDF. What
+    an earlier report wrote there is replaced, and removed if this one has no such file; report_files.json
+    lists what was written. Files that a report did not write, or that were changed since, stay. A run
+    that is still going counts up to its last finished round. A run that is damaged or cannot be read is
+    left out, with a warning.
 
     Args:
         directories: Run directories or folders of them, one or several. Links are followed.
@@ -130,6 +130,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
     )
     curves = mean_curves(runs) if of.name == "accuracy" else mean_curves(_with_accuracy(runs))
     texts = {
+        "rounds.csv": rounds_csv(runs),
         "summary.csv": summary_csv(curves),
         "pairs.csv": pairs_csv(results),
         "overall.csv": overall_csv(results.overall),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from badge_jax.analysis.contrasts import Overall
 from badge_jax.analysis.results import Results
-from badge_jax.analysis.tables import csv_text
+from badge_jax.csv_files import csv_text
 from badge_jax.runs.setting import Setting
 
 

@@ -112,8 +112,9 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
     Each dict holds the options of the run (every scalar in config.json), the fields of the round, and
     ``directory``, the run's folder. ``indices`` are the rows queried for the round, as numbers in the pool that
     the seed shuffled; ``source_rows`` are the same rows as numbers in the source data set. Runs of format 0.1
-    have no ``source_rows``. Runs need not be comparable: any set of runs can be loaded. A run that is
-    damaged or cannot be read is left out, with a warning that names it.
+    have no ``source_rows``, and those of before format 4 no metrics but ``test_accuracy``. Runs need not be
+    comparable: any set of runs can be loaded. A run that is damaged or cannot be read is left out, with a
+    warning that names it.
 
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
@@ -138,13 +139,19 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
     """
     loaded = []
     for path, run in _find_runs(directories).runs.items():
-        options = {
-            name: value
-            for name, value in run.config.items()
-            if name != "environment" and (value is None or isinstance(value, (str, int, float)))
-        }
+        options = scalar_options(run.config)
         loaded += [{"directory": str(path), **options, **line} for line in run.rounds]
     return loaded
+
+
+def scalar_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that a table can hold."""
+    return {name: value for name, value in config.items() if is_scalar(value)}
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a cell of a table can hold a value of a run's files; None is an empty one."""
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _find_runs(directories: Directories) -> Found:

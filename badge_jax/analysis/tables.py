@@ -1,9 +1,8 @@
 """The tables of a report: CSV files, and one as text for a terminal."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 
+from badge_jax.analysis.load import Run, is_scalar, scalar_options
 from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
@@ -13,6 +12,7 @@ from badge_jax.analysis.statistics import (
     num_compared,
     penalty_matrix,
 )
+from badge_jax.csv_files import csv_text
 from badge_jax.runs.setting import Setting
 
 
@@ -95,25 +95,34 @@ def cdf_csv(comparisons: Iterable[Comparison], strategies: Iterable[str]) -> str
     return csv_text(["strategy", "normalized_error", "cumulative_weight"], rows)
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
-    r"""A table as CSV, each line ended by ``\n``.
+def rounds_csv(runs: Sequence[Run]) -> str:
+    """The content of rounds.csv: one row a run and round, for ``pandas.read_csv``.
+
+    The columns are data set, model, batch size, strategy and seed; the fields of a round, but for the lists of
+    rows; then the other options of the run. A cell is empty where a run does not record what others do.
 
     Args:
-        header: Names of the columns.
-        rows: Cells, written as ``str`` writes them; None and NaN become empty cells.
+        runs: As `read_runs` gives them.
 
     Returns:
-        The text of the file.
+        CSV text with a header.
 
     Example:
-        >>> csv_text(["strategy", "labels"], [("badge", 100), ("random", None)])
-        'strategy,labels\nbadge,100\nrandom,\n'
+        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+        >>> line = {"round": 0, "num_labeled": 100, "test_accuracy": 0.5, "indices": [4, 1]}
+        >>> print(rounds_csv([Run({**config, "clip": 0.1}, [line])]), end="")
+        dataset,model,batch_size,strategy,seed,round,num_labeled,test_accuracy,clip
+        letter,mlp,100,badge,0,0,100,0.5,0.1
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([None if cell != cell else cell for cell in row] for row in rows)
-    return buffer.getvalue()
+    fields = (name for run in runs for line in run.rounds for name, value in line.items() if is_scalar(value))
+    options = (name for run in runs for name in scalar_options(run.config))
+    names = list(dict.fromkeys([*Setting._fields, "strategy", "seed", *fields, *options]))
+    rows = (
+        [cells.get(name) for name in names]
+        for run in runs
+        for cells in ({**run.config, **line} for line in run.rounds)
+    )
+    return csv_text(names, rows)
 
 
 def accuracy_table(curves: Curves) -> str:

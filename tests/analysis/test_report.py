@@ -76,7 +76,14 @@ def test_summary_pictures_and_table(runs, tmp_path, real_pictures):
         "areas_d_m_10.pdf", "areas_d_m_10.png", "cdf.csv", "difference_d_m_10.pdf", "difference_d_m_10.png",
         "labels_saved.csv", "labels_saved_d_m_10.pdf", "labels_saved_d_m_10.png", "learning_curves_d_m_10.pdf",
         "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf", "learning_curves_d_m_99.png", "overall.csv",
-        "pairs.csv", "penalty_matrix.csv", "report.html", "report_files.json", "summary.csv",
+        "pairs.csv", "penalty_matrix.csv", "report.html", "report_files.json", "rounds.csv",
+        "summary.csv",
+    ]  # fmt: skip
+    with (tmp_path / "a" / "report" / "rounds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    assert list(rows[0])[:8] == [
+        "dataset", "model", "batch_size", "strategy", "seed", "round", "num_labeled", "test_accuracy",
     ]  # fmt: skip
     assert len(result.pictures) == 5
     for path in result.pictures:
