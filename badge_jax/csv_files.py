@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,10 +151,25 @@ def csv_bytes(columns: Mapping[str, list]) -> bytes:
     Args:
         columns: name -> values, equally many in each.
     """
+    return csv_text([*columns], zip(*columns.values(), strict=True)).encode()
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    r"""A table as CSV, each line ended by ``\n``.
+
+    Args:
+        header: names of the columns.
+        rows: cells, written as ``str`` writes them; None and NaN become empty cells.
+
+    Example:
+        >>> csv_text(["strategy", "labels"], [("badge", 100), ("random", None)])
+        'strategy,labels\nbadge,100\nrandom,\n'
+    """
+    table = [tuple(None if cell != cell else cell for cell in row) for row in rows]
     text = io.StringIO()
-    text.write(",".join(columns) + "\n")
+    csv.writer(text, lineterminator="\n").writerow(header)
     # before Python 3.13 the writer leaves a carriage return bare, which a reader takes for the end of the line
-    has_return = any("\r" in value for values in columns.values() for value in values if isinstance(value, str))
+    has_return = any("\r" in value for row in table for value in row if isinstance(value, str))
     quoting: Any = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(table)
+    return text.getvalue()

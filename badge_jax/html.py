@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 _STYLE = """
 :root { color-scheme: light; --page: #ffffff; --text: #222222; --quiet: #595959; --line: #d0d0d0;
@@ -25,6 +24,11 @@ th { vertical-align: bottom; } th:first-child { text-align: left; padding-left: 
 tbody th { font-weight: normal; vertical-align: inherit; }
 .wide { overflow-x: auto; } img { max-width: 100%; max-height: 34rem; background: #ffffff; }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
+figure { margin: 0.5rem 0; min-width: 0; } figcaption { font-size: 0.85rem; color: var(--quiet); }
+.plots img { display: block; width: 100%; max-width: 34rem; max-height: none; }
+@media screen and (prefers-color-scheme: dark) { .plots img { filter: invert(0.91) hue-rotate(180deg); } }
+nav ul { columns: 18rem; padding-left: 1.2rem; }
 @media print {
   body { font-size: 10pt; max-width: none; margin: 0; } .wide { overflow: visible; }
   table { font-size: 8pt; } tr, figure { break-inside: avoid; } h2, h3 { break-after: avoid; }
@@ -77,9 +81,16 @@ def text(value: object) -> Html:
     return Html(escape("".join(shown)))
 
 
-def heading(words: str, level: int = 2) -> Html:
-    """A heading of plain text; level 1 is the page's title."""
-    return Html(f"<h{level}>{text(words)}</h{level}>")
+def heading(words: str, level: int = 2, name: str = "") -> Html:
+    """A heading of plain text; level 1 is the page's title. A link to ``#name`` leads to it."""
+    target = f' id="{text(name)}"' if name else ""
+    return Html(f"<h{level}{target}>{text(words)}</h{level}>")
+
+
+def contents(entries: Iterable[tuple[str, str]]) -> Html:
+    """A list of links to headings of the page: (words, name of the heading)."""
+    items = (f'<li><a href="#{text(name)}">{text(words)}</a></li>' for words, name in entries)
+    return Html('<nav aria-label="contents"><ul>' + "".join(items) + "</ul></nav>")
 
 
 def paragraph(words: str) -> Html:
@@ -115,7 +126,19 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]])
     )
 
 
-def picture(path: Path, description: str) -> Html:
-    """A PNG file, embedded in the page, with a description for readers who cannot see it."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return Html(f'<p><img alt="{text(description)}" src="data:image/png;base64,{data}"></p>')
+def plots(pictures: Iterable[tuple[bytes, str]]) -> Html:
+    """Diagrams beside one another where there is room, each with its caption. Dark where the page is.
+
+    Args:
+        pictures: A PNG file's content, and its caption, which also describes it to those who cannot see it.
+
+    Returns:
+        HTML that contains the pictures.
+    """
+    figures = (
+        f'<figure><div class="wide" role="region" aria-label="{text(caption)}" tabindex="0">'
+        f'<img alt="{text(caption)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></div>'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
+        for png, caption in pictures
+    )
+    return Html('<div class="plots">' + "\n".join(figures) + "</div>")

@@ -14,6 +14,7 @@ CLIP = 0.1  # gradients are clipped elementwise to ± this
 BASELINE = "random"  # the strategy that n_0, normalized errors and gains refer to
 SATURATED = 0.99  # share of the baseline's last accuracy at which a curve counts as done
 SIGNIFICANT = 0.05  # p-value of the paired t-test
+MIN_SEEDS = 5  # repeats of every comparison; with fewer nothing is tested
 ZOOM_RATIO = 1.08  # a curve is enlarged from where the best accuracy exceeds the worst by this factor
 LARGE_BATCH = 10_000  # curves of batches of this size are not enlarged
 

@@ -113,7 +113,7 @@ def what_is_left(folder):
         if path.name == "config.json":
             options = json.loads(path.read_text())
             found[name] = {k: v for k, v in options.items() if k not in ("environment", "check")}
-        elif path.name == "rounds.jsonl":
+        elif path.name in ("rounds.jsonl", "per_class.jsonl"):
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
         elif path.name == "state.npz":

@@ -68,7 +68,7 @@ def test_libraries_stay_in_their_layer():
         libraries = {name.split(".")[0] for name in imported(path)}
         if part(path) in {"data", "analysis", "errors", "files", "html", "array_files"}:
             assert not libraries & {"jax", "flax", "optax"}, f"{path} is to be numpy only"
-        if path.stem != "figures":
+        if path.stem not in {"figures", "report_figures", "drawing"}:
             assert "matplotlib" not in libraries, f"{path} imports matplotlib"
         if part(path) != "models":
             assert "flax" not in libraries, f"{path} imports flax"

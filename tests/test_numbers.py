@@ -28,6 +28,10 @@ OTHER_FIELDS = {
     "compile_seconds",
     "source_rows",
     "check",
+    "test_balanced_accuracy",
+    "test_macro_f1",
+    "test_log_loss",
+    "test_calibration_error",
 }  # timings, and what came since
 
 

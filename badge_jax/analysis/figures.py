@@ -1,32 +1,28 @@
 """Figures. The one module that needs matplotlib, which is imported when the first figure is made."""
 
-import io
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from badge_jax.analysis.drawing import LETTER, literal, make_figure, make_plain, save, title_of
 from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
     column_means,
     normalized_errors,
+    num_compared,
     penalty_matrix,
 )
 from badge_jax.analysis.styles import Style, in_order, styles_of
-from badge_jax.errors import missing_extra
-from badge_jax.files import write_whole
 from badge_jax.paper import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-
-_LETTER = 0.085  # inches, the mean width of a letter at 10 points
 
 
 class Panel(NamedTuple):
@@ -49,42 +45,6 @@ class Panel(NamedTuple):
     is_log: bool = False
     labels: tuple[int, int] | None = None
     notes: Mapping[str, str] = {}
-
-
-def plot_learning_curves(
-    title: str,
-    curves: Mapping[str, Sequence[CurvePoint]],
-    stem: Path,
-    zoom: tuple[int, int] | None = None,
-    strategies: Iterable[str] = (),
-) -> tuple[Path, Path]:
-    """Plots mean test accuracy against labels and, next to it, an enlarged part.
-
-    Args:
-        title: Above the diagram.
-        curves: Strategy → points, accuracies from 0 to 1.
-        stem: Path to write to, without ``.png`` and ``.pdf``.
-        zoom: First and last number of labels of the enlarged part; None enlarges nothing.
-        strategies: All strategies of the report, see `styles_of`; by default those of the curves.
-
-    Returns:
-        The PNG file and the PDF file.
-
-    Raises:
-        EnvironmentFailure: Without matplotlib.
-
-    Example:
-        >>> import tempfile
-        >>> badge = [CurvePoint(100, 5, 0.5, 0.01), CurvePoint(200, 5, 0.6, 0.01)]
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     paths = plot_learning_curves("letter, mlp", {"badge": badge}, Path(folder, "curves"))
-        >>> [path.name for path in paths]
-        ['curves.png', 'curves.pdf']
-    """
-    panels = [Panel(title, "test accuracy (%)", curves, scale=100)]
-    if zoom is not None:
-        panels.append(Panel("enlarged: where they differ", "test accuracy (%)", curves, scale=100, labels=zoom))
-    return plot_panels(panels, stem, strategies)
 
 
 def plot_panels(panels: Sequence[Panel], stem: Path, strategies: Iterable[str] = ()) -> tuple[Path, Path]:
@@ -113,7 +73,7 @@ def plot_panels(panels: Sequence[Panel], stem: Path, strategies: Iterable[str] =
     styles = styles_of([*strategies, *(name for panel in panels for name in panel.curves)])
     columns, rows = min(3, len(panels)), -(-len(panels) // 3)
     width = 6.4 if columns == 1 else 5.2 * columns
-    figure = _make_figure(width, 4.4 * rows)
+    figure = make_figure(width, 4.4 * rows)
     lines: dict[str, Line2D] = {}
     for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if place < len(panels):
@@ -124,18 +84,23 @@ def plot_panels(panels: Sequence[Panel], stem: Path, strategies: Iterable[str] =
     points = (point for panel in panels for curve in panel.curves.values() for point in curve)
     title = "mean ± 1 standard error" if any(point.runs > 1 for point in points) else None
     _add_legend(figure, legend, title)
-    return _save(figure, stem)
+    return save(figure, stem)
 
 
 def plot_penalties(
-    matrices: Mapping[str, np.ndarray], strategies: Sequence[str], stem: Path
+    matrices: Mapping[str, np.ndarray],
+    strategies: Sequence[str],
+    stem: Path,
+    compared: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Path, Path]:
-    """Plots penalty matrices side by side, each with its column means in a last row.
+    """Plots penalty matrices below one another, each with its column means in a last row, in one colour scale.
 
     Args:
-        matrices: Title → [s, s] float64, how often the row beats the column.
+        matrices: Title → [s, s] float64, how often the row beats the column. A pair that was never compared is
+            NaN, and its cell is empty.
         strategies: The s strategies, in the order of rows and columns.
         stem: Path to write to, without ``.png`` and ``.pdf``.
+        compared: Title → [s, s] int64, in how many settings each pair was compared; by default each in one.
 
     Returns:
         The PNG file and the PDF file.
@@ -150,25 +115,42 @@ def plot_penalties(
         >>> [path.name for path in paths]
         ['matrix.png', 'matrix.pdf']
     """
+    return save(draw_penalties(matrices, strategies, compared), stem)
+
+
+def draw_penalties(
+    matrices: Mapping[str, np.ndarray],
+    strategies: Sequence[str],
+    compared: Mapping[str, np.ndarray] | None = None,
+) -> "Figure":
+    """The figure of `plot_penalties`."""
     # room for the names: that of 13 letters, and more for longer ones
-    size = 0.62 * len(strategies) + 1.6 + _LETTER * (max(13, *map(len, strategies)) - 13)
-    names = [_literal(name) for name in strategies]
-    figure = _make_figure(size * len(matrices), size + 0.6)
-    all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    size = 0.5 * len(strategies) + 1.6 + LETTER * (max(13, *map(len, strategies)) - 13)
+    names = [literal(name) for name in strategies]
+    figure = make_figure(size, (size + 0.6) * len(matrices) + 0.5)
+    all_axes = figure.subplots(len(matrices), 1, squeeze=False)[:, 0]
     for axes, (title, matrix) in zip(all_axes, matrices.items(), strict=True):
-        cells = np.vstack([matrix, column_means(matrix)])
-        highest = max(float(cells.max()), 1e-9)
-        axes.imshow(cells, cmap="Blues", vmin=0, vmax=1.3 * highest, aspect="equal")
+        numbers = np.where(np.isnan(matrix), 0, 1) if compared is None else compared[title]
+        most = max(1, numbers.max(initial=0))
+        cells = np.vstack([matrix, column_means(matrix, None if compared is None else numbers)])
+        shares = cells / np.vstack([np.maximum(numbers, 1), np.full(len(names), most)])
+        axes.set_facecolor("#EEEEEE")
+        image = axes.imshow(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         axes.axhline(len(names) - 0.5, color="white", linewidth=4)
         for (i, j), value in np.ndenumerate(cells):
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                      color="white" if value > 0.8 * highest else "black")  # fmt: skip
+            if np.isnan(value):
+                continue
+            few = i < len(names) and numbers[i, j] < most
+            axes.text(j, i, f"{value:.2f}" + (f"\nof {numbers[i, j]}" if few else ""), ha="center", va="center",
+                      fontsize=8, color="white" if shares[i, j] > 0.6 else "black")  # fmt: skip
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.set_yticks(range(len(names) + 1), [*names, "mean"])
-        axes.set_title(_title(title), fontsize=10)
+        axes.set_title(title_of(title), fontsize=10)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-    return _save(figure, stem)
+    bar = figure.colorbar(image, ax=list(all_axes), orientation="horizontal", shrink=0.7, aspect=30)
+    bar.set_label("share of the settings", fontsize=8)
+    return figure
 
 
 def plot_cdfs(
@@ -176,7 +158,7 @@ def plot_cdfs(
     stem: Path,
     strategies: Iterable[str] = (),
 ) -> tuple[Path, Path]:
-    """Plots distribution functions of normalized errors side by side.
+    """Plots distribution functions of normalized errors below one another.
 
     Args:
         panels: Title → strategy → ratios [m] float64, ascending, and weights [m] float64 of sum 1.
@@ -197,25 +179,33 @@ def plot_cdfs(
         >>> [path.name for path in paths]
         ['cdf.png', 'cdf.pdf']
     """
+    return save(draw_cdfs(panels, strategies), stem)
+
+
+def draw_cdfs(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], strategies: Iterable[str] = ()
+) -> "Figure":
+    """The figure of `plot_cdfs`."""
     styles = styles_of([*strategies, *(name for errors in panels.values() for name in errors)])
-    width = 6.4 if len(panels) == 1 else 5.2 * len(panels)
-    figure = _make_figure(width, 4.4)
+    figure = make_figure(5.2, 3.4 * len(panels) + 0.8)
     lines: dict[str, Line2D] = {}
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    all_axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axes, (title, errors) in zip(all_axes, panels.items(), strict=True):
         for name in in_order(errors):
             ratios, weights = errors[name]
+            if not len(ratios):
+                continue
             colour, dashes, _ = styles[name]
             x, y = np.concatenate([[0], ratios, [1e9]]), np.concatenate([[0], np.cumsum(weights)])
             lines[name] = axes.step(x, [*y, y[-1]], where="post", color=colour, linestyle=dashes)[0]
         finite = [ratio for ratios, _ in errors.values() for ratio in ratios[np.isfinite(ratios)]]
         margin = 0.05 * (max(finite, default=1) - min(finite, default=0)) + 0.01
         axes.set_xlim(min(finite, default=0) - margin, max(finite, default=1) + margin)
-        axes.set(title=_title(title), ylim=(0, 1.02))
+        axes.set(title=title_of(title), ylim=(0, 1.02))
         axes.set(xlabel=f"error relative to {BASELINE}", ylabel="share of comparisons")
-        _make_plain(axes)
+        make_plain(axes)
     _add_legend(figure, {name: lines[name] for name in in_order(lines)})
-    return _save(figure, stem)
+    return figure
 
 
 def plot_groups(
@@ -238,7 +228,7 @@ def plot_groups(
     Example:
         >>> import tempfile
         >>> from badge_jax.runs.setting import Setting
-        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.8), ("random", 0.7))}
         >>> groups = {"all settings": [Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))]}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     stems = Path(folder, "matrix"), Path(folder, "cdf")
@@ -246,64 +236,33 @@ def plot_groups(
         >>> [path.name for path in paths]
         ['matrix.png', 'cdf.png']
     """
-    matrices = {f"{title} ({len(some)})": penalty_matrix(some, strategies) for title, some in groups.items()}
+    penalties, cdfs = draw_groups(groups, strategies)
+    return save(penalties, penalty_stem)[0], save(cdfs, cdf_stem)[0]
+
+
+def draw_groups(
+    groups: Mapping[str, Sequence[Comparison]], strategies: Sequence[str]
+) -> tuple["Figure", "Figure"]:
+    """The two figures of `plot_groups`."""
+    compared = {title: num_compared(some, strategies) for title, some in groups.items()}
+    titles = {title: f"{title} ({numbers.max(initial=0)})" for title, numbers in compared.items()}
+    matrices = {titles[title]: penalty_matrix(some, strategies) for title, some in groups.items()}
     errors = {
         title: {name: normalized_errors(some, name) for name in strategies} for title, some in groups.items()
     }
-    penalties, _ = plot_penalties(matrices, strategies, penalty_stem)
-    cdfs, _ = plot_cdfs(errors, cdf_stem, strategies)
-    return penalties, cdfs
-
-
-def require_matplotlib() -> None:
-    """Raises EnvironmentFailure if matplotlib cannot be imported."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise missing_extra(f"pictures need matplotlib ({error})", "plots") from None
-
-
-def _make_figure(width: float, height: float) -> "Figure":
-    """An empty figure of this size in inches."""
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: "Figure", stem: Path) -> tuple[Path, Path]:
-    paths = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
-    for path in paths:
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=200, format=path.suffix[1:], bbox_inches="tight", pad_inches=0.08)
-        write_whole(path, picture.getvalue())
-    return paths
-
-
-def _literal(text: str) -> str:
-    """The text as it is. Without the backslashes, matplotlib reads what is between two ``$`` as mathematics;
-    and it cannot draw a lone surrogate, which stands for a byte of a file's name that is no text."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
-
-
-def _title(text: str) -> str:
-    """The text in lines as long as a diagram is wide."""
-    return _literal("\n".join(textwrap.wrap(text, 50)))
-
-
-def _make_plain(axes: "Axes") -> None:
-    """A light grid, and no frame above and to the right."""
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    penalties = draw_penalties(
+        matrices, strategies, {titles[title]: numbers for title, numbers in compared.items()}
+    )
+    return penalties, draw_cdfs(errors, strategies)
 
 
 def _add_legend(figure: "Figure", lines: Mapping[str, "Line2D"], title: str | None = None) -> None:
     """A legend of label → line below the diagrams, in rows as long as the figure is wide."""
-    entry = max(2.6, 0.6 + _LETTER * max(map(len, lines), default=0))
+    entry = max(2.6, 0.6 + LETTER * max(map(len, lines), default=0))
     columns = max(1, min(len(lines), int(figure.get_figwidth() // entry)))
     figure.legend(
         list(lines.values()),
-        [_literal(label) for label in lines],
+        [literal(label) for label in lines],
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -341,8 +300,8 @@ def _draw_panel(axes: "Axes", panel: Panel, styles: Mapping[str, Style]) -> dict
         low = [mean - error for mean, error in zip(means, errors, strict=True)]
         high = [mean + error for mean, error in zip(means, errors, strict=True)]
         axes.fill_between(labels, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set(title=_title(panel.title), xlabel="labels", ylabel=panel.ylabel)
+    axes.set(title=title_of(panel.title), xlabel="labels", ylabel=panel.ylabel)
     if panel.is_log:
         axes.set_yscale("log")
-    _make_plain(axes)
+    make_plain(axes)
     return lines

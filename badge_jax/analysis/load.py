@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,48 @@ class Run(NamedTuple):
     rounds: Sequence[Mapping[str, Any]]
 
 
+class Found(NamedTuple):
+    """What folders hold.
+
+    Attributes:
+        runs: Run directory → run, for every run with a finished round, in the order of their paths.
+        skipped: A line for every run that is left out: where it is, and why.
+    """
+
+    runs: Mapping[Path, Run]
+    skipped: Sequence[str]
+
+
+def find_runs(directories: Directories) -> Found:
+    """Like `read_runs`, and says where each run is, and what was left out.
+
+    Args:
+        directories: Run directories or folders of them. A run found twice counts once.
+
+    Returns:
+        The runs and what was left out: damaged runs, and those that have no finished round yet.
+
+    Raises:
+        InputError: As `read_runs`.
+
+    Example:
+        >>> import json, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = {"dataset": "letter", "model": "mlp", "batch_size": 9, "strategy": "badge", "seed": 0}
+        ...     line = {"round": 0, "num_labeled": 100, "test_accuracy": 0.5}
+        ...     for name in ("done", "started"):
+        ...         Path(folder, name).mkdir()
+        ...         _ = Path(folder, name, "config.json").write_text(json.dumps(config))
+        ...     _ = Path(folder, "done", "rounds.jsonl").write_text(json.dumps(line))
+        ...     found = find_runs(folder)
+        >>> [path.name for path in found.runs], found.skipped[0].split("started")[1]
+        (['done'], ': no round is finished')
+    """
+    found = _find_runs(directories)
+    _check_repeats(found.runs)
+    return found
+
+
 def read_runs(directories: Directories) -> list[Run]:
     """Reads every run with at least one finished round, and checks that runs of one setting are comparable.
 
@@ -61,9 +103,7 @@ def read_runs(directories: Directories) -> list[Run]:
         >>> runs[0].config["strategy"], len(runs[0].rounds)
         ('badge', 1)
     """
-    runs = _find_runs(directories)
-    _check_repeats(runs)
-    return list(runs.values())
+    return list(find_runs(directories).runs.values())
 
 
 def load_rounds(directories: Directories) -> list[dict[str, Any]]:
@@ -72,8 +112,9 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
     Each dict holds the options of the run (every scalar in config.json), the fields of the round, and
     ``directory``, the run's folder. ``indices`` are the rows queried for the round, as numbers in the pool that
     the seed shuffled; ``source_rows`` are the same rows as numbers in the source data set. Runs of format 0.1
-    have no ``source_rows``. Runs need not be comparable: any set of runs can be loaded. A run that is
-    damaged or cannot be read is left out, with a warning that names it.
+    have no ``source_rows``, and those of before format 4 no metrics but ``test_accuracy``. Runs need not be
+    comparable: any set of runs can be loaded. A run that is damaged or cannot be read is left out, with a
+    warning that names it.
 
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
@@ -97,18 +138,24 @@ def load_rounds(directories: Directories) -> list[dict[str, Any]]:
         ('badge', 0.5, [17, 8])
     """
     loaded = []
-    for path, run in _find_runs(directories).items():
-        options = {
-            name: value
-            for name, value in run.config.items()
-            if name != "environment" and (value is None or isinstance(value, (str, int, float)))
-        }
+    for path, run in _find_runs(directories).runs.items():
+        options = scalar_options(run.config)
         loaded += [{"directory": str(path), **options, **line} for line in run.rounds]
     return loaded
 
 
-def _find_runs(directories: Directories) -> dict[Path, Run]:
-    """Run directory → run, for every run with a finished round.
+def scalar_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that a table can hold."""
+    return {name: value for name, value in config.items() if is_scalar(value)}
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a cell of a table can hold a value of a run's files; None is an empty one."""
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _find_runs(directories: Directories) -> Found:
+    """Every run, comparable or not.
 
     Warns of each run that cannot be read. Raises InputError if nothing can.
     """
@@ -119,8 +166,7 @@ def _find_runs(directories: Directories) -> dict[Path, Run]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; give run directories, or folders of them")
-        found = {file.parent for name in ("config.json", "rounds.jsonl") for file in folder.rglob(name)}
-        for path in sorted(found):
+        for path in sorted(_run_folders(folder)):
             try:
                 runs[path.resolve()] = path, _read_run(path)
             except InputError as error:
@@ -134,8 +180,22 @@ def _find_runs(directories: Directories) -> dict[Path, Run]:
             raise InputError(f"{none}: {first}" + (f" (and {more} more that cannot be read)" if more else ""))
         raise InputError(f"{none}; `badge-jax run` makes one")
     for problem in problems.values():
-        warnings.warn(f"left out: {problem}", UserWarning, stacklevel=3)
-    return read
+        warnings.warn(f"left out: {problem}", UserWarning, stacklevel=4)
+    started = [f"{path}: no round is finished" for path, run in runs.values() if not run.rounds]
+    return Found(read, [*problems.values(), *started])
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """The folders below that hold a run's files. Links are followed, each folder is entered once."""
+    entered = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        if "config.json" in files or "rounds.jsonl" in files:
+            yield Path(root)
 
 
 def _read_run(path: Path) -> Run:

@@ -1,4 +1,4 @@
-"""Statistics over finished runs: mean curves, the comparisons of the paper, budgets, what is missing."""
+"""Statistics over finished runs: mean curves, the comparisons of the paper, what is missing."""
 
 import math
 from collections import defaultdict
@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from badge_jax.analysis.intervals import mean_is_zero
 from badge_jax.analysis.load import Run
-from badge_jax.paper import BASELINE, LARGE_BATCH, SATURATED, SIGNIFICANT, ZOOM_RATIO
+from badge_jax.paper import BASELINE, LARGE_BATCH, MIN_SEEDS, SATURATED, SIGNIFICANT, ZOOM_RATIO
 from badge_jax.runs.setting import Setting, setting_of
 
 
@@ -19,7 +20,7 @@ class CurvePoint(NamedTuple):
         num_labeled: Number of labels.
         runs: How many runs reached it.
         mean: Mean over these runs.
-        std: Their standard deviation, ddof = 0.
+        std: Their standard deviation, ddof = 1; NaN for one run.
     """
 
     num_labeled: int
@@ -29,12 +30,68 @@ class CurvePoint(NamedTuple):
 
     @property
     def standard_error(self) -> float:
-        """std / √runs: the band of the figures in Ash et al., ICLR 2020."""
+        """std / √runs: the band of the figures in Ash et al., ICLR 2020. NaN for one run."""
         return self.std / self.runs**0.5
 
 
 Curves = dict[Setting, dict[str, list[CurvePoint]]]
 """Setting → strategy → points by number of labels."""
+
+Values = Mapping[str, Mapping[int, Mapping[int, float]]]
+"""Strategy → label count → seed → value, of one setting."""
+
+OF_QUERIES = ("query_seconds", "gram_log_det", "gram_is_singular", "mean_embedding_norm")
+"""Quantities of the query that a round begins with. Round 0 makes none."""
+
+
+def values_of(runs: Iterable[Run], quantity: str = "test_accuracy") -> dict[Setting, Values]:
+    """A quantity of every round of every run.
+
+    Args:
+        runs: Runs of any settings and strategies, no two of one setting, strategy and seed.
+        quantity: A number in the lines of rounds.jsonl that each of these lines has.
+
+    Returns:
+        Setting → values; settings, strategies and label counts sorted. None becomes NaN.
+
+    Example:
+        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 7}
+        >>> run = Run(config, [{"round": 0, "num_labeled": 100, "test_accuracy": 0.5}])
+        >>> values_of([run])[Setting("letter", "mlp", 100)]
+        {'badge': {100: {7: 0.5}}}
+    """
+    found: dict[Setting, dict[str, dict[int, dict[int, float]]]]
+    found = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for run in runs:
+        of_strategy = found[setting_of(run.config)][run.config["strategy"]]
+        for line in run.rounds:
+            if line["round"] > 0 or quantity not in OF_QUERIES:
+                value = line[quantity]
+                of_strategy[line["num_labeled"]][run.config["seed"]] = math.nan if value is None else value
+    return {
+        setting: {
+            strategy: dict(sorted(by_labels.items()))
+            for strategy, by_labels in sorted(by_strategy.items())
+            if by_labels
+        }
+        for setting, by_strategy in sorted(found.items())
+        if any(by_strategy.values())
+    }
+
+
+def points_of(by_labels: Mapping[int, Mapping[int, float]]) -> list[CurvePoint]:
+    """The mean curve of label count → seed → value.
+
+    Example:
+        >>> points_of({100: {0: 1.0, 1: 3.0}})[0].mean
+        2.0
+    """
+    points = []
+    for num_labeled, by_seed in by_labels.items():
+        found = np.array(list(by_seed.values()))
+        std = float(np.std(found, ddof=1)) if len(found) > 1 else math.nan
+        points.append(CurvePoint(num_labeled, len(found), float(np.mean(found)), std))
+    return points
 
 
 def mean_curves(runs: Iterable[Run], quantity: str = "test_accuracy") -> Curves:
@@ -43,7 +100,7 @@ def mean_curves(runs: Iterable[Run], quantity: str = "test_accuracy") -> Curves:
     Args:
         runs: Runs of any settings and strategies.
         quantity: A number in the lines of rounds.jsonl: test_accuracy (the learning curve), query_seconds,
-            gram_log_det, mean_embedding_norm. Round 0 makes no query: only test_accuracy is defined.
+            gram_log_det, mean_embedding_norm, … Those of `OF_QUERIES` begin with round 1.
 
     Returns:
         Setting → strategy → points; settings and strategies sorted. The mean is NaN, a gap in the curve, if one
@@ -52,30 +109,40 @@ def mean_curves(runs: Iterable[Run], quantity: str = "test_accuracy") -> Curves:
     Example:
         >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge"}
         >>> line = {"round": 0, "num_labeled": 100}
-        >>> first = Run({**config, "seed": 0}, [{**line, "test_accuracy": 0.5}])
-        >>> second = Run({**config, "seed": 1}, [{**line, "test_accuracy": 0.75}])
-        >>> mean_curves([first, second])[Setting("letter", "mlp", 100)]
-        {'badge': [CurvePoint(num_labeled=100, runs=2, mean=0.625, std=0.125)]}
+        >>> runs = [Run({**config, "seed": i}, [{**line, "test_accuracy": i / 4}]) for i in (1, 2, 3)]
+        >>> mean_curves(runs)[Setting("letter", "mlp", 100)]
+        {'badge': [CurvePoint(num_labeled=100, runs=3, mean=0.5, std=0.25)]}
     """
-    values: dict[Setting, dict[str, dict[int, list[float]]]]
-    values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for run in runs:
-        setting, strategy = setting_of(run.config), run.config["strategy"]
-        for line in run.rounds:
-            if line["round"] > 0 or quantity == "test_accuracy":
-                value = line[quantity]
-                values[setting][strategy][line["num_labeled"]].append(np.nan if value is None else value)
     return {
-        setting: {strategy: _points(by_labels) for strategy, by_labels in sorted(by_strategy.items())}
-        for setting, by_strategy in sorted(values.items())
+        setting: {strategy: points_of(by_labels) for strategy, by_labels in values.items()}
+        for setting, values in values_of(runs, quantity).items()
     }
 
 
-def _points(by_labels: Mapping[int, list[float]]) -> list[CurvePoint]:
-    return [
-        CurvePoint(num_labeled, len(values), float(np.mean(values)), float(np.std(values)))
-        for num_labeled, values in sorted(by_labels.items())
-    ]
+def gains_over_baseline(values: Values, sign: int = 1) -> dict[str, dict[int, dict[int, float]]]:
+    """How much better than the baseline each other strategy is, within each seed.
+
+    Args:
+        values: Of one setting.
+        sign: 1 if a higher value is better, else −1.
+
+    Returns:
+        Strategy → label count → seed → gain, positive where the strategy is better; for the seeds and
+        label counts that the baseline has too.
+
+    Example:
+        >>> gains_over_baseline({"random": {100: {0: 0.5, 1: 0.5}}, "badge": {100: {1: 0.75, 2: 1.0}}})
+        {'badge': {100: {1: 0.25}}}
+    """
+    baseline = values.get(BASELINE, {})
+    gains: dict[str, dict[int, dict[int, float]]] = {}
+    for strategy, by_labels in values.items():
+        for count in by_labels.keys() & baseline.keys() if strategy != BASELINE else ():
+            ours, theirs = by_labels[count], baseline[count]
+            if seeds := sorted(ours.keys() & theirs.keys()):
+                found = gains.setdefault(strategy, {})
+                found[count] = {seed: sign * (ours[seed] - theirs[seed]) for seed in seeds}
+    return {strategy: dict(sorted(by_labels.items())) for strategy, by_labels in gains.items()}
 
 
 class Comparison(NamedTuple):
@@ -119,14 +186,8 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
         >>> comparison.saturation, comparison.counts
         (40, (20, 30))
     """
-    settings: dict[Setting, dict[str, dict[int, dict[int, float]]]]
-    settings = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    for run in runs:
-        reached = settings[setting_of(run.config)][run.config["strategy"]]
-        for line in run.rounds:
-            reached[line["num_labeled"]][run.config["seed"]] = line["test_accuracy"]
     comparisons = []
-    for setting, accuracies in sorted(settings.items()):
+    for setting, accuracies in values_of(runs).items():
         if BASELINE in accuracies:
             baseline = accuracies[BASELINE]
             first, last = min(baseline), max(baseline)
@@ -146,86 +207,133 @@ def _label_counts(first: int, batch_size: int, saturation: int, include_initial:
     return (first, *counts) if include_initial and counts else counts
 
 
-def beats(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool:
+def beats(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool | None:
     """Whether one strategy's errors are smaller, by a two-sided paired t-test with p < 0.05.
 
-    Runs are paired by seed. Fewer than two pairs are no evidence. If all differences are equal the t-test is
-    not defined; then any positive difference counts.
+    Runs are paired by seed. If all differences are equal the t-test is not defined; then any positive
+    difference counts.
 
     Args:
         ours: Seed → test accuracy.
         theirs: Seed → test accuracy.
 
     Returns:
-        True if ours is significantly better.
+        True if ours is significantly better; None, not tested, with fewer than the paper's five pairs.
 
     Example:
-        >>> beats({0: 0.71, 1: 0.72, 2: 0.70}, {0: 0.61, 1: 0.64, 2: 0.59})
+        >>> beats({i: 0.70 + i / 100 for i in range(5)}, {i: 0.61 for i in range(5)})
         True
     """
     seeds = sorted(ours.keys() & theirs.keys())
-    if len(seeds) < 2:
-        return False
-    accuracies = np.array([(ours[seed], theirs[seed]) for seed in seeds])
-    gains = accuracies[:, 0] - accuracies[:, 1]
-    # accuracies are whole numbers of test rows over their number: closer than 1e-9 means equal
-    if np.ptp(gains) < 1e-9:
-        return bool(gains[0] > 1e-9)
-    from scipy import stats  # takes a second to load
-
-    return bool(gains.mean() > 0 and stats.ttest_rel(*accuracies.T).pvalue < SIGNIFICANT)
+    if len(seeds) < MIN_SEEDS:
+        return None
+    gains = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    return bool(gains.mean() > 0 and mean_is_zero(gains) < SIGNIFICANT)
 
 
 def penalty_matrix(comparisons: Iterable[Comparison], strategies: Sequence[str]) -> np.ndarray:
     """How often each strategy beats each other one.
 
-    Every comparison contributes at most one point to an entry, in equal parts from its label counts.
+    Every comparison contributes at most one point to an entry, in equal parts from its label counts. A pair is
+    compared in a setting if it has five seeds in common at all of its label counts.
 
     Args:
         comparisons: The settings.
         strategies: The s strategies, in the order of the rows and columns.
 
     Returns:
-        [s, s] float64: how often the row beats the column, from 0 to the number of comparisons.
+        [s, s] float64: how often the row beats the column, from 0 to `num_compared`. NaN for a pair that was
+        never compared; a strategy never beats itself.
 
     References:
         Ash et al., ICLR 2020, figures 4, 20 and 21.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.8), ("random", 0.7))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
-        >>> penalty_matrix([comparison], ["badge", "random"]).tolist()
-        [[0.0, 1.0], [0.0, 0.0]]
+        >>> penalty_matrix([comparison], ["badge", "random", "margin"]).tolist()
+        [[0.0, 1.0, nan], [0.0, 0.0, nan], [nan, nan, nan]]
     """
+    comparisons = list(comparisons)
     matrix = np.zeros((len(strategies), len(strategies)))
     for comparison in comparisons:
-        for count in comparison.counts:
-            at_count = [comparison.accuracies.get(name, {}).get(count, {}) for name in strategies]
-            wins = [[beats(ours, theirs) for theirs in at_count] for ours in at_count]
-            matrix += np.array(wins) / len(comparison.counts)
+        for i, j in _tested(comparison, strategies):
+            wins = [
+                beats(comparison.accuracies[strategies[i]][count], comparison.accuracies[strategies[j]][count])
+                for count in comparison.counts
+            ]
+            matrix[i, j] += sum(map(bool, wins)) / len(wins)
+    matrix[num_compared(comparisons, strategies) == 0] = np.nan
     return matrix
 
 
-def column_means(matrix: np.ndarray) -> np.ndarray:
+def num_compared(comparisons: Iterable[Comparison], strategies: Sequence[str]) -> np.ndarray:
+    """In how many settings each pair of strategies was compared.
+
+    Args:
+        comparisons: The settings.
+        strategies: The s strategies, in the order of the rows and columns.
+
+    Returns:
+        [s, s] int64. On the diagonal, in how many settings the strategy was compared with any other.
+
+    Example:
+        >>> accuracies = {name: {20: dict.fromkeys(range(5), 0.5)} for name in ("badge", "random")}
+        >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
+        >>> num_compared([comparison], ["badge", "random", "margin"]).tolist()
+        [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    """
+    numbers = np.zeros((len(strategies), len(strategies)), np.int64)
+    for comparison in comparisons:
+        pairs = _tested(comparison, strategies)
+        for i, j in {*pairs, *((i, i) for i, _ in pairs)}:
+            numbers[i, j] += 1
+    return numbers
+
+
+def _tested(comparison: Comparison, strategies: Sequence[str]) -> list[tuple[int, int]]:
+    """The ordered pairs, as places in ``strategies``, that have enough common seeds at every label count."""
+    seeds = [
+        [comparison.accuracies.get(name, {}).get(count, {}).keys() for count in comparison.counts]
+        for name in strategies
+    ]
+    return [
+        (i, j)
+        for i, ours in enumerate(seeds)
+        for j, theirs in enumerate(seeds)
+        if i != j and ours and all(len(a & b) >= MIN_SEEDS for a, b in zip(ours, theirs, strict=True))
+    ]
+
+
+def column_means(matrix: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:
     """How often each strategy is beaten, averaged over all strategies, itself included. Lower is better.
 
     Args:
-        matrix: [s, s] float64, as `penalty_matrix` returns it.
+        matrix: [s, s] float64, as `penalty_matrix` returns it. Strategies never compared do not count.
+        compared: [s, s] int64, as `num_compared` returns it; by default all pairs as often.
 
     Returns:
-        [s] float64.
+        [s] float64. NaN where a strategy was not compared with every other one in all settings: means over
+        unlike settings cannot be compared.
 
     Example:
         >>> column_means(np.array([[0.0, 3.0], [1.0, 0.0]])).tolist()
         [0.5, 1.5]
     """
-    return matrix.mean(axis=0)
+    known = ~np.isnan(matrix).all(axis=1)
+    means = np.full(len(matrix), np.nan)
+    if known.any():
+        means = matrix[known].mean(axis=0)
+        if compared is not None:
+            means[(compared[known] < compared.max()).any(axis=0)] = np.nan
+    return means
 
 
 def normalized_errors(comparisons: Iterable[Comparison], strategy: str) -> tuple[np.ndarray, np.ndarray]:
     """A strategy's mean error over the baseline's, at each label count of each comparison.
 
-    Both means are over the seeds that both strategies have.
+    Both means are over the seeds that both strategies have; where they are fewer than five, the setting does
+    not count.
 
     Args:
         comparisons: The m label counts of these settings count.
@@ -239,7 +347,7 @@ def normalized_errors(comparisons: Iterable[Comparison], strategy: str) -> tuple
         Ash et al., ICLR 2020, figures 5, 22 and 23.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.75}}, "random": {20: {0: 0.5}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.75), ("random", 0.5))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
         >>> ratios, weights = normalized_errors([comparison], "badge")
         >>> ratios.tolist(), weights.tolist()
@@ -247,14 +355,21 @@ def normalized_errors(comparisons: Iterable[Comparison], strategy: str) -> tuple
     """
     ratios, weights = [], []
     for comparison in comparisons:
-        for count in comparison.counts:
-            ours = comparison.accuracies.get(strategy, {}).get(count, {})
-            baseline = comparison.accuracies[BASELINE].get(count, {})
-            if seeds := ours.keys() & baseline.keys():
-                error = 1 - float(np.mean([ours[seed] for seed in sorted(seeds)]))
-                baseline_error = 1 - float(np.mean([baseline[seed] for seed in sorted(seeds)]))
-                ratios.append(_ratio(error, baseline_error))
-                weights.append(1 / len(comparison.counts))
+        by_count = [
+            (
+                comparison.accuracies.get(strategy, {}).get(count, {}),
+                comparison.accuracies[BASELINE].get(count, {}),
+            )
+            for count in comparison.counts
+        ]
+        if any(len(ours.keys() & baseline.keys()) < MIN_SEEDS for ours, baseline in by_count):
+            continue
+        for ours, baseline in by_count:
+            seeds = sorted(ours.keys() & baseline.keys())
+            error = 1 - float(np.mean([ours[seed] for seed in seeds]))
+            baseline_error = 1 - float(np.mean([baseline[seed] for seed in seeds]))
+            ratios.append(_ratio(error, baseline_error))
+            weights.append(1 / len(comparison.counts))
     order = np.argsort(np.array(ratios), kind="stable")
     return np.array(ratios)[order], np.array(weights)[order] / max(1e-300, np.sum(weights))
 
@@ -263,75 +378,6 @@ def _ratio(error: float, baseline_error: float) -> float:
     if baseline_error == 0:
         return 1.0 if error == 0 else math.inf
     return error / baseline_error
-
-
-class Budget(NamedTuple):
-    """What a strategy achieves with its labels and its time; means over its runs.
-
-    Attributes:
-        area: Area under the curve of accuracy against labels, divided by the range of labels: a mean accuracy.
-        labels_needed: The first label count at which the mean accuracy reaches the baseline's last; None if it
-            never does.
-        query_seconds: Of a whole run; NaN if not recorded.
-        fit_seconds: Of a whole run; NaN if not recorded.
-    """
-
-    area: float
-    labels_needed: int | None
-    query_seconds: float
-    fit_seconds: float
-
-
-def budgets(runs: Iterable[Run]) -> dict[Setting, dict[str, Budget]]:
-    """The budget of every strategy in each setting in which the baseline ran.
-
-    Args:
-        runs: Runs of any settings and strategies.
-
-    Returns:
-        Setting → strategy → budget, up to the last label count that all strategies of the setting reached.
-
-    Example:
-        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 10, "seed": 0}
-        >>> def run(strategy, *accuracies):
-        ...     rounds = [{"round": i, "num_labeled": 10 + 10 * i, "test_accuracy": accuracy}
-        ...               for i, accuracy in enumerate(accuracies)]
-        ...     return Run({**config, "strategy": strategy}, rounds)
-        >>> found = budgets([run("random", 0.25, 0.5, 0.75), run("badge", 0.25, 0.75, 1.0)])
-        >>> found[Setting("letter", "mlp", 10)]["badge"]
-        Budget(area=0.6875, labels_needed=20, query_seconds=nan, fit_seconds=nan)
-    """
-    runs = list(runs)
-    found: dict[Setting, dict[str, Budget]] = {}
-    for setting, curves in mean_curves(runs).items():
-        if BASELINE not in curves:
-            continue
-        last = min(points[-1].num_labeled for points in curves.values())
-        target = next(point.mean for point in curves[BASELINE] if point.num_labeled == last)
-        in_setting = [run for run in runs if setting_of(run.config) == setting]
-        found[setting] = {
-            strategy: _budget(
-                points, [run for run in in_setting if run.config["strategy"] == strategy], last, target
-            )
-            for strategy, points in curves.items()
-        }
-    return found
-
-
-def _budget(points: Sequence[CurvePoint], runs: Sequence[Run], last: int, target: float) -> Budget:
-    """The budget of one strategy's curve and runs, up to ``last`` labels, with ``target`` to reach."""
-    labels = [point.num_labeled for point in points if point.num_labeled <= last]
-    means = [point.mean for point in points if point.num_labeled <= last]
-    query_seconds, fit_seconds = (
-        np.mean([sum(r.get(name, math.nan) for r in run.rounds if r["num_labeled"] <= last) for run in runs])
-        for name in ("query_seconds", "fit_seconds")
-    )
-    return Budget(
-        float(np.trapezoid(means, labels) / (last - labels[0])) if last > labels[0] else means[0],
-        next((count for count, mean in zip(labels, means, strict=True) if mean >= target), None),
-        float(query_seconds),
-        float(fit_seconds),
-    )
 
 
 def zoom_range(

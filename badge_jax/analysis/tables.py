@@ -1,17 +1,18 @@
 """The tables of a report: CSV files, and one as text for a terminal."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 
+from badge_jax.analysis.load import Run, is_scalar, scalar_options
 from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
     Curves,
     column_means,
     normalized_errors,
+    num_compared,
     penalty_matrix,
 )
+from badge_jax.csv_files import csv_text
 from badge_jax.runs.setting import Setting
 
 
@@ -45,15 +46,14 @@ def penalty_csv(comparisons: Sequence[Comparison], strategies: Sequence[str]) ->
     """The content of penalty_matrix.csv: how often the row's strategy beats the column's, and the column means.
 
     Args:
-        comparisons: The settings, each with at least one label count to compare at. Cells are empty if there is
-            none.
+        comparisons: The settings. The cell of a pair that was never compared is empty.
         strategies: In the order of rows and columns.
 
     Returns:
         CSV text with a header.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.8, 1: 0.8}}, "random": {20: {0: 0.7, 1: 0.7}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.8), ("random", 0.7))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
         >>> print(penalty_csv([comparison], ["badge", "random"]), end="")
         strategy,badge,random
@@ -62,10 +62,11 @@ def penalty_csv(comparisons: Sequence[Comparison], strategies: Sequence[str]) ->
         mean,0.0,0.5
     """
     matrix = penalty_matrix(comparisons, strategies)
-    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", column_means(matrix).tolist())]
+    means = column_means(matrix, num_compared(comparisons, strategies))
+    rows = [*zip(strategies, matrix.tolist(), strict=True), ("mean", means.tolist())]
     return csv_text(
         ["strategy", *strategies],
-        ([name, *(values if comparisons else [""] * len(values))] for name, values in rows),
+        ([name, *values] for name, values in rows),
     )
 
 
@@ -80,7 +81,7 @@ def cdf_csv(comparisons: Iterable[Comparison], strategies: Iterable[str]) -> str
         CSV text with a header.
 
     Example:
-        >>> accuracies = {"badge": {20: {0: 0.75}}, "random": {20: {0: 0.5}}}
+        >>> accuracies = {n: {20: dict.fromkeys(range(5), a)} for n, a in (("badge", 0.75), ("random", 0.5))}
         >>> comparison = Comparison(Setting("letter", "mlp", 10), accuracies, 40, 40, (20,))
         >>> print(cdf_csv([comparison], ["badge"]), end="")
         strategy,normalized_error,cumulative_weight
@@ -94,25 +95,34 @@ def cdf_csv(comparisons: Iterable[Comparison], strategies: Iterable[str]) -> str
     return csv_text(["strategy", "normalized_error", "cumulative_weight"], rows)
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Iterable]) -> str:
-    r"""A table as CSV, each line ended by ``\n``.
+def rounds_csv(runs: Sequence[Run]) -> str:
+    """The content of rounds.csv: one row a run and round, for ``pandas.read_csv``.
+
+    The columns are data set, model, batch size, strategy and seed; the fields of a round, but for the lists of
+    rows; then the other options of the run. A cell is empty where a run does not record what others do.
 
     Args:
-        header: Names of the columns.
-        rows: Cells, written as ``str`` writes them; None becomes an empty cell.
+        runs: As `read_runs` gives them.
 
     Returns:
-        The text of the file.
+        CSV text with a header.
 
     Example:
-        >>> csv_text(["strategy", "labels"], [("badge", 100), ("random", None)])
-        'strategy,labels\nbadge,100\nrandom,\n'
+        >>> config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
+        >>> line = {"round": 0, "num_labeled": 100, "test_accuracy": 0.5, "indices": [4, 1]}
+        >>> print(rounds_csv([Run({**config, "clip": 0.1}, [line])]), end="")
+        dataset,model,batch_size,strategy,seed,round,num_labeled,test_accuracy,clip
+        letter,mlp,100,badge,0,0,100,0.5,0.1
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    fields = (name for run in runs for line in run.rounds for name, value in line.items() if is_scalar(value))
+    options = (name for run in runs for name in scalar_options(run.config))
+    names = list(dict.fromkeys([*Setting._fields, "strategy", "seed", *fields, *options]))
+    rows = (
+        [cells.get(name) for name in names]
+        for run in runs
+        for cells in ({**run.config, **line} for line in run.rounds)
+    )
+    return csv_text(names, rows)
 
 
 def accuracy_table(curves: Curves) -> str:

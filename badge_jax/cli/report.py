@@ -14,13 +14,18 @@ class Report:
     """Run directories, or folders that hold them."""
     out: Path
     """Folder to write the report to."""
+    metric: str = "accuracy"
+    """What is compared: accuracy, balanced_accuracy, macro_f1, log_loss or calibration_error."""
 
     def execute(self) -> None:
-        """Writes the report, and prints its table and the paths of its main files."""
+        """Writes the report, and prints its table, what was skipped, and the paths of its main files."""
         from badge_jax.analysis import report
 
-        result = report(self.directories, self.out)
+        result = report(self.directories, self.out, metric=self.metric)
         print(result.table)
         print()
+        if result.skipped:
+            count = len(result.skipped)
+            print(f"skipped {count} run{'s' if count > 1 else ''}; the page names them and says why")
         for path in (*result.pictures, result.summary, result.page):
             print(path)

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from badge_jax.runs.directory import read_config, read_rounds
+from badge_jax.runs.directory import read_config, read_per_class, read_rounds
 from badge_jax.runs.setting import Setting, setting_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "parse_seeds",
     "read_config",
     "read_grids",
+    "read_per_class",
     "read_rounds",
     "run",
     "setting_of",

@@ -1,12 +1,13 @@
 """One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
+import copy
 import dataclasses
 import math
 import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +26,17 @@ from badge_jax.runs.directory import (
     check_config,
     open_directory,
     read_config,
+    read_per_class,
     read_queried,
     read_rounds,
     write_config,
+    write_per_class,
     write_queried,
     write_rounds,
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
+from badge_jax.runs.fields import has_metrics
+from badge_jax.runs.metrics import measure
 from badge_jax.runs.options import (
     Resolved,
     RunOptions,
@@ -45,11 +50,10 @@ from badge_jax.runs.programs import Learner, make_learner
 
 _NO_ROUND = 2**32 - 1  # the number that takes a round's place in the key of a cold start
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
+OnRound = Callable[[Line], object]
 
 
-def run(
-    options: RunOptions, out: Path | str, on_round: Callable[[Line], None] = lambda line: None
-) -> list[Line]:
+def run(options: RunOptions, out: Path | str, on_round: OnRound | Sequence[OnRound] = ()) -> list[Line]:
     """Runs an experiment in a directory, or resumes it there.
 
     Round 0 trains on the initial labels; each of ``options.rounds`` queries adds a round. Finished rounds are
@@ -62,7 +66,9 @@ def run(
     Args:
         options: what to run.
         out: directory of the run; made if need be.
-        on_round: called with every round in order, those finished earlier included.
+        on_round: called with every round in order, once it is on disk: a dict of its own, as rounds.jsonl has
+            it. Rounds that were finished earlier come first. Several are called in turn. What one of them
+            raises is a warning, and the run goes on; Ctrl-C ends it.
 
     Returns:
         The rounds: the lines of rounds.jsonl as dicts.
@@ -80,6 +86,7 @@ def run(
         [100, 110]
     """
     out = Path(out)
+    callbacks = (on_round,) if callable(on_round) else tuple(on_round)
     experiment = _prepare(options)
     with open_directory(out):
         if (out / "config.json").exists():
@@ -87,7 +94,7 @@ def run(
             for remark in check_config(out, known, experiment.config):
                 warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
             started = from_config(known, out / "config.json")
-            experiment = experiment.as_started(started.rounds_at_start)
+            experiment = experiment.as_started(started.rounds_at_start)._replace(config=known)
             if options.rounds > started.rounds:
                 write_config(out, {**known, "rounds": options.rounds})
         elif (out / "rounds.jsonl").exists():
@@ -98,13 +105,32 @@ def run(
         if not rounds and read_queried(out) is None:  # new, or killed before it had written this
             write_queried(out, _first_batch(experiment))
         for line in rounds[: options.rounds + 1]:
-            on_round(line)
+            _call(callbacks, line)
         if len(rounds) <= options.rounds:
-            for line in _remaining_rounds(experiment, out, tuple(rounds)):
+            by_class = _read_by_class(experiment, out, len(rounds))
+            for line, classes in _remaining_rounds(experiment, out, tuple(rounds)):
+                if has_metrics(experiment.config):
+                    by_class.append(classes)
+                    write_per_class(out, by_class)
                 rounds.append(line)
                 write_rounds(out, rounds)
-                on_round(line)
+                _call(callbacks, line)
     return rounds
+
+
+def _call(callbacks: Sequence[OnRound], line: Line) -> None:
+    """Gives each of them the line, a copy: what they change is not written."""
+    for callback in callbacks:
+        try:
+            callback(copy.deepcopy(line))
+        except Exception as error:  # whatever it is: a run of hours must not end because a logger did
+            name = getattr(callback, "__qualname__", type(callback).__name__)
+            problem = " ".join(f"{type(error).__name__}: {error}".split())
+            warnings.warn(
+                f"on_round: {name} failed at round {line['round']} ({problem}); the run goes on",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 def environment() -> dict[str, Any]:
@@ -162,8 +188,10 @@ def _prepare(options: RunOptions) -> _Experiment:
     return _Experiment(resolved, config, dataset, make_learner(resolved, config, dataset))
 
 
-def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, ...]) -> Iterator[Line]:
-    """Yields the rounds after those finished, each as soon as it is done."""
+def _remaining_rounds(
+    experiment: _Experiment, out: Path, finished: tuple[Line, ...]
+) -> Iterator[tuple[Line, Line]]:
+    """Yields the rounds after those finished, each as soon as it is done: its line, and its line by class."""
     (_, _, dataset, learner), options = experiment, experiment.options
     state, labeled, last = _read_back(experiment, out, finished)
     start = time.perf_counter()
@@ -203,12 +231,20 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
         if not evaluation.is_finite:
             raise _diverged(number, options)
         num_correct = int(evaluation.num_correct)
-        yield {
+        metrics, by_class = measure(
+            dataset.test_labels,
+            np.asarray(evaluation.predicted),
+            np.asarray(evaluation.losses),
+            np.asarray(evaluation.confidences),
+            dataset.classes,
+        )
+        line = {
             "round": number,
             "num_labeled": int(state.num_labeled),
             "test_accuracy": num_correct / len(dataset.test_labels),
             "num_test_correct": num_correct,
             "test_size": len(dataset.test_labels),
+            **(metrics if has_metrics(experiment.config) else {}),
             "train_accuracy": float(fit.train_accuracy),
             "epochs": int(fit.epochs),
             "converged": bool(fit.converged),
@@ -219,6 +255,7 @@ def _remaining_rounds(experiment: _Experiment, out: Path, finished: tuple[Line, 
             "indices": last.indices.tolist(),
             "source_rows": dataset.source_rows[last.indices].tolist(),
         }
+        yield line, {"round": number, **by_class}
 
 
 def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
@@ -263,6 +300,19 @@ def _first_batch(experiment: _Experiment) -> Queried:
         indices = np.asarray(rows)
         _check_batch(indices, np.full(n, -1), f"cold start {options.cold_start}")
     return Queried(0, indices.astype(np.int32), seconds, _leaves(learner.start().strategy), np.empty(0))
+
+
+def _read_by_class(experiment: _Experiment, out: Path, num_finished: int) -> list[Line]:
+    """The lines of per_class.jsonl, without one for a round that was not finished."""
+    if not has_metrics(experiment.config):
+        return []
+    lines = read_per_class(out)
+    if len(lines) < num_finished:
+        raise InputError(
+            f"--out {out} is damaged: its per_class.jsonl has {len(lines)} rounds, and rounds.jsonl "
+            f"{num_finished}; give another folder"
+        )
+    return lines[:num_finished]
 
 
 def _read_back(

@@ -2,12 +2,14 @@
 
 - ``config.json``: all options, the environment, and a checksum of these.
 - ``rounds.jsonl``: one object a finished round, each with a checksum of itself.
+- ``per_class.jsonl``: likewise, with recall, precision and support of each class.
 - ``state.npz``: the last batch and the strategy's state after it, with a checksum.
 - ``.lock``: locked while a process works here.
 
 Every file is written whole and then renamed, so a process killed at any moment leaves a directory from which
 the run resumes. With line t written, state.npz holds either the batch for round t + 1, or that of round t and
-the query is made again. What was changed since it was written is refused, see `fields`.
+the query is made again. A round's line in per_class.jsonl is written before the one in rounds.jsonl, which says
+that the round is finished. What was changed since it was written is refused, see `fields`.
 """
 
 import contextlib
@@ -29,6 +31,7 @@ from badge_jax.runs.fields import (
     REMEDY,
     check_config_fields,
     check_lines,
+    check_per_class,
     code_checksum,
     has_checksum,
     identity_of,
@@ -186,24 +189,43 @@ def read_rounds(directory: Path, *, to_resume: bool = False) -> list[dict[str, A
         [100]
     """
     path = directory / "rounds.jsonl"
-    if not path.exists():
-        return []
-    lines = []
-    if not path.stat().st_size:
-        raise InputError(f"{path} is damaged: it is empty; {REMEDY}")
-    for number, text in enumerate(path.read_bytes().splitlines()):
-        try:
-            lines.append(parse_object(text))
-        except ValueError as error:
-            raise InputError(f"{path} is damaged (line {number + 1}: {error}); {REMEDY}") from None
-    return check_lines(path, lines, _config_or_nothing(directory), to_resume=to_resume)
+    return check_lines(path, _read_lines(path), _config_or_nothing(directory), to_resume=to_resume)
 
 
 def write_rounds(directory: Path, rounds: list[dict[str, Any]]) -> None:
     """Writes rounds.jsonl, a checksum at the end of each line."""
-    identity = identity_of(_config_or_nothing(directory))
-    content = "".join(json.dumps({**line, "check": line_checksum(line, identity)}) + "\n" for line in rounds)
-    write_whole(directory / "rounds.jsonl", content.encode())
+    _write_lines(directory, "rounds.jsonl", rounds)
+
+
+def read_per_class(directory: Path) -> list[dict[str, Any]]:
+    """The finished rounds by class, in order; none where there is no file, as in runs of a former format.
+
+    Each has the fields ``round``; ``classes``, their names; and lists in the same order: ``support``,
+    ``num_predicted``, ``num_correct``, ``recall`` (None where the test set lacks the class) and ``precision``
+    (None where it is never predicted). There may be one round more than in rounds.jsonl.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        InputError: if the file is damaged.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from badge_jax import RunOptions, run
+        >>> from badge_jax.runs import read_per_class
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = run(RunOptions("kropt", "random", 10, rounds=0, model="linear", max_epochs=1), folder)
+        >>> [(line["round"], len(line["classes"]), len(line["recall"])) for line in read_per_class(folder)]
+        [(0, 18, 18)]
+    """
+    path = directory / "per_class.jsonl"
+    return check_per_class(path, _read_lines(path), _config_or_nothing(directory))
+
+
+def write_per_class(directory: Path, lines: list[dict[str, Any]]) -> None:
+    """Writes per_class.jsonl, a checksum at the end of each line."""
+    _write_lines(directory, "per_class.jsonl", lines)
 
 
 def read_queried(directory: Path) -> Queried | None:
@@ -232,6 +254,27 @@ def write_queried(directory: Path, queried: Queried) -> None:
         arrays["check"] = np.asarray(_checksum_of_arrays(arrays))
     np.savez(buffer, **arrays)
     write_whole(directory / "state.npz", buffer.getvalue())
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in a file, one a line, not yet believed; none where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    if not path.stat().st_size:
+        raise InputError(f"{path} is damaged: it is empty; {REMEDY}")
+    for number, text in enumerate(path.read_bytes().splitlines()):
+        try:
+            lines.append(parse_object(text))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged (line {number + 1}: {error}); {REMEDY}") from None
+    return lines
+
+
+def _write_lines(directory: Path, name: str, lines: list[dict[str, Any]]) -> None:
+    identity = identity_of(_config_or_nothing(directory))
+    content = "".join(json.dumps({**line, "check": line_checksum(line, identity)}) + "\n" for line in lines)
+    write_whole(directory / name, content.encode())
 
 
 class _Unbelievable(Exception):

@@ -1,8 +1,9 @@
 """What the files of a run may hold: fields, their ranges, and checksums of them.
 
-Since format 3 config.json has a checksum of itself, and a line of rounds.jsonl one of itself and of everything
-in config.json but the number of rounds, which may grow. In format 2 a line's checksum covers five options only,
-and config.json has none. Files of 0.1 have no format and no checksums: there, only what cannot be is refused.
+Since format 4 a line of rounds.jsonl has more metrics of the test set, and per_class.jsonl lies beside it.
+Since format 3 config.json has a checksum of itself, and a line one of itself and of everything in config.json
+but the number of rounds, which may grow. In format 2 a line's checksum covers five options only, and
+config.json has none. Files of 0.1 have no format and no checksums: there, only what cannot be is refused.
 """
 
 import json
@@ -16,8 +17,8 @@ from badge_jax import paper
 from badge_jax.errors import InputError
 from badge_jax.records import config_checksum, line_checksum
 
-FORMAT = 3  # of config.json, rounds.jsonl and state.npz; files of 0.1 have none
-RESUMABLE = (2, 3)  # formats in which runs are resumed and repeated
+FORMAT = 4  # of a run's files; those of 0.1 have none
+RESUMABLE = (2, 3, 4)  # formats in which runs are resumed and repeated
 REMEDY = "remove the folder or give another"
 _LARGEST = 2**31 - 1
 _LONGEST = 1e10  # seconds: 300 years
@@ -40,7 +41,7 @@ _NUMBER, _NONE = (int, float), type(None)
 _TEXT, _TABLE, _LIST = _Field((str,)), _Field((dict,)), _Field((list,))
 _COUNT, _WHOLE = _Field((int,), 1, _LARGEST), _Field((int,), 0, _LARGEST)
 _SHARE, _SECONDS = _Field(_NUMBER, 0, 1), _Field(_NUMBER, 0, _LONGEST)
-_MEASURED = _Field((*_NUMBER, _NONE))
+_MEASURED, _POSITIVE = _Field((*_NUMBER, _NONE)), _Field(_NUMBER, 0)
 
 # what a report needs, and what else is known
 _NEEDED_OPTIONS = {"dataset": _TEXT, "model": _TEXT, "strategy": _TEXT, "batch_size": _COUNT, "seed": _WHOLE}
@@ -56,7 +57,8 @@ _TO_RESUME = {"fit_seconds": _SECONDS, "query_seconds": _SECONDS, "indices": _LI
 _OTHER_RESULTS = {
     **_TO_RESUME, "num_test_correct": _WHOLE, "test_size": _COUNT, "train_accuracy": _SHARE, "epochs": _WHOLE,
     "converged": _Field((bool,)), "compile_seconds": _SECONDS, "source_rows": _LIST, "gram_log_det": _MEASURED,
-    "gram_is_singular": _Field((bool,)), "mean_embedding_norm": _MEASURED,
+    "gram_is_singular": _Field((bool,)), "mean_embedding_norm": _MEASURED, "test_balanced_accuracy": _SHARE,
+    "test_macro_f1": _SHARE, "test_log_loss": _POSITIVE, "test_calibration_error": _SHARE,
 }  # fmt: skip
 
 
@@ -75,6 +77,11 @@ def code_checksum(config: Mapping[str, Any], what: str) -> int | None:
 def has_checksum(config: Mapping[str, Any]) -> bool:
     """Whether the format of a configuration has a checksum in it."""
     return config.get("format", 1) >= 3
+
+
+def has_metrics(config: Mapping[str, Any]) -> bool:
+    """Whether a round of a configuration's format has metrics besides the accuracy, and a line by class."""
+    return config.get("format", 1) >= 4
 
 
 def identity_of(config: Mapping[str, Any]) -> str:
@@ -116,6 +123,27 @@ def check_lines(
             raise InputError(f"{path} is damaged: {where}{problem}; {REMEDY}")
         seen.update(line.get("indices", []))
     return rounds
+
+
+def check_per_class(path: Path, lines: list[dict[str, Any]], config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of per_class.jsonl without their checksums.
+
+    Args:
+        path: of the file, for messages.
+        lines: as they are in the file.
+        config: of the run.
+
+    Raises:
+        InputError: for a line that is not that of the next round, or does not have its checksum.
+    """
+    identity, checked = identity_of(config), []
+    for number, line in enumerate(lines):
+        if line.get("round") != number:
+            raise InputError(f"{path} is damaged: line {number + 1} is not round {number}; {REMEDY}")
+        checked.append({name: value for name, value in line.items() if name != "check"})
+        if line.get("check") != line_checksum(checked[-1], identity):
+            raise InputError(f"{path} is damaged: line {number + 1}: it does not have its checksum; {REMEDY}")
+    return checked
 
 
 def _contradiction(line: Mapping[str, Any], first: int, batch_size: int | None, seen: set[int]) -> str | None:

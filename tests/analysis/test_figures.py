@@ -47,7 +47,12 @@ def test_long_names_leave_room_for_the_diagram(tmp_path, drawn):
     plot_panels([Panel("t", "y", dict.fromkeys(names, CURVE))] * 2, tmp_path / "panels")
     plot_penalties({"a": np.eye(3), "b": np.eye(3)}, names, tmp_path / "matrix")
     for figure in drawn:
-        assert all(min(axes.get_position().size * figure.get_size_inches()) > 1 for axes in figure.axes)
+        bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+        assert all(
+            min(axes.get_position().size * figure.get_size_inches()) > 1
+            for axes in figure.axes
+            if axes not in bars
+        )
 
 
 def test_a_strategy_looks_the_same_in_all_figures_of_a_report(tmp_path, drawn):
@@ -64,7 +69,20 @@ def test_a_strategy_looks_the_same_in_all_figures_of_a_report(tmp_path, drawn):
 def test_penalty_matrices_name_rows_and_columns(tmp_path, drawn):
     png, pdf = plot_penalties({"$1$ setting": np.eye(2)}, ["badge", "$a$"], tmp_path / "matrix")
     assert (png.name, pdf.name) == ("matrix.png", "matrix.pdf")
-    (axes,) = drawn[0].axes
+    axes, bar = drawn[0].axes
     assert [shown(text) for text in axes.get_xticklabels()] == ["badge", "$a$"]
     assert [shown(text) for text in axes.get_yticklabels()] == ["badge", "$a$", "mean"]
     assert shown(axes.title) == "$1$ setting"
+    assert bar.get_xlabel() == "share of the settings"
+
+
+def test_matrices_share_one_scale_and_empty_is_not_zero(tmp_path, drawn):
+    matrices = {"a": np.array([[0.0, np.nan], [np.nan, 0.0]]), "b": np.array([[0.0, 4.0], [1.0, 0.0]])}
+    compared = {"a": np.eye(2, dtype=int), "b": np.full((2, 2), 4)}
+    plot_penalties(matrices, ["badge", "random"], tmp_path / "matrix", compared)
+    first, second, _ = drawn[0].axes
+    assert [text.get_text() for text in first.texts] == ["0.00", "0.00"]
+    assert [text.get_text() for text in second.texts] == ["0.00", "4.00", "1.00", "0.00", "0.50", "2.00"]
+    (one,), (other,) = first.images, second.images
+    assert one.get_clim() == other.get_clim() == (0, 1)
+    assert other.get_array()[0, 1] == 1, "four of four settings"

@@ -1,11 +1,12 @@
 """Which runs are read, which are repeats of one another, and what a round holds."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from badge_jax.analysis import load_rounds, read_runs
+from badge_jax.analysis import Run, load_rounds, read_runs, rounds_csv
 from badge_jax.errors import InputError
 from badge_jax.runs.directory import read_config, read_rounds, write_config, write_rounds
 
@@ -48,6 +49,16 @@ def change(directory, **options):
 def test_a_run_found_twice_counts_once(runs):
     assert len(read_runs([runs, runs / "badge0"])) == 4
     assert len(load_rounds([runs, runs / "badge0"])) == 8
+
+
+def test_links_are_followed_once(runs, tmp_path):
+    (runs / "deep" / "round").symlink_to(runs)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "one").symlink_to(runs / "badge0")
+    (tmp_path / "links" / "some").symlink_to(runs / "deep")
+    assert len(read_runs(runs)) == 4
+    assert len(read_runs(tmp_path / "links" / "one")) == 1
+    assert len(read_runs([tmp_path / "links", runs])) == 4
 
 
 @pytest.mark.parametrize("read", [read_runs, load_rounds])
@@ -279,3 +290,36 @@ def test_older_runs_have_no_rows_and_runs_need_not_be_repeats(tmp_path):
     rounds = load_rounds(tmp_path)
     assert [Path(line["directory"]).name for line in rounds] == ["new", "new", "old", "old"]
     assert ["source_rows" in line for line in rounds] == [True, True, False, False]
+
+
+def test_a_table_of_rounds_holds_what_the_runs_record(runs, tmp_path):
+    """Runs of three formats: cells are empty where a run lacks what others have. Signs of CSV are quoted."""
+    pandas = pytest.importorskip("pandas", reason="wants pandas (group peers)")
+    metric = {"test_log_loss": 0.25, "gram_log_det": None}
+    line = {"round": 0, "num_labeled": 10, "test_accuracy": 0.5, "indices": [1]}
+    config = {"dataset": 'a,b\r\n"c".npz', "model": "m", "batch_size": 7, "strategy": "s(x=1, y=2)", "seed": 3}
+    later = Run(
+        {**config, "format": 4, "code": {}, "clip": 0.1}, [{**line, **metric}, {**line, "round": 1, **metric}]
+    )
+    former = Run({**config, "seed": 4}, [line])
+    (tmp_path / "rounds.csv").write_bytes(rounds_csv([former, later]).encode())
+    table = pandas.read_csv(tmp_path / "rounds.csv")
+    assert list(table) == [
+        *config,
+        "round",
+        "num_labeled",
+        "test_accuracy",
+        "test_log_loss",
+        "gram_log_det",
+        "format",
+        "clip",
+    ]
+    assert table["dataset"].tolist() == [config["dataset"]] * 3
+    assert table["strategy"].tolist() == [config["strategy"]] * 3
+    assert table["seed"].tolist() == [4, 3, 3]
+    assert table["round"].tolist() == [0, 0, 1]
+    assert table["test_log_loss"].isna().tolist() == [True, False, False]
+    assert table["clip"].tolist()[1:] == [0.1, 0.1]
+    read = pandas.read_csv(io.StringIO(rounds_csv(read_runs(runs))))
+    loaded = load_rounds(runs)
+    assert read["test_accuracy"].tolist() == [row["test_accuracy"] for row in loaded]

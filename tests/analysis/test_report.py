@@ -9,10 +9,11 @@ import shutil
 import sys
 
 import matplotlib.image
+import numpy as np
 import pytest
 from pages import Reader
 
-from badge_jax.analysis import report
+from badge_jax.analysis import _report, report
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs.directory import write_config, write_rounds
 
@@ -34,6 +35,19 @@ def write_run(directory, strategy, seed, accuracies, batch_size=10, **options):
         (directory / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.fixture(autouse=True)
+def quick_pictures(request, monkeypatch):
+    """Figures are made, but only the tests marked with ``real_pictures`` draw them."""
+    if "real_pictures" not in request.fixturenames:
+        made = iter(range(10_000))
+        monkeypatch.setattr(_report, "render", lambda figure, suffix: b"\x89PNG %d" % next(made))
+
+
+@pytest.fixture
+def real_pictures():
+    """Asked for by a test that looks at pictures."""
+
+
 @pytest.fixture
 def runs(tmp_path):
     for seed in range(2):
@@ -44,7 +58,7 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
-def test_summary_pictures_and_table(runs, tmp_path):
+def test_summary_pictures_and_table(runs, tmp_path, real_pictures):
     result = report([runs], tmp_path / "a" / "report")
     assert result.num_runs == 5
     with result.summary.open() as file:
@@ -56,16 +70,25 @@ def test_summary_pictures_and_table(runs, tmp_path):
     badge = next(row for row in rows if row["strategy"] == "badge" and row["num_labeled"] == "15")
     assert badge["runs"] == "2"
     assert float(badge["mean_accuracy"]) == pytest.approx(0.55)
-    assert float(badge["std_accuracy"]) == pytest.approx(0.05)
+    assert float(badge["std_accuracy"]) == pytest.approx(0.05 * 2**0.5)
     names = sorted(path.name for path in (tmp_path / "a" / "report").iterdir())
     assert names == [
-        "cdf.csv", "learning_curves_d_m_10.pdf", "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf",
-        "learning_curves_d_m_99.png", "penalty_matrix.csv", "report.html", "summary.csv",
+        "areas_d_m_10.pdf", "areas_d_m_10.png", "cdf.csv", "difference_d_m_10.pdf", "difference_d_m_10.png",
+        "labels_saved.csv", "labels_saved_d_m_10.pdf", "labels_saved_d_m_10.png", "learning_curves_d_m_10.pdf",
+        "learning_curves_d_m_10.png", "learning_curves_d_m_99.pdf", "learning_curves_d_m_99.png", "overall.csv",
+        "pairs.csv", "penalty_matrix.csv", "report.html", "report_files.json", "rounds.csv",
+        "summary.csv",
     ]  # fmt: skip
-    assert [path.suffix for path in result.pictures] == [".png", ".png"]
+    with (tmp_path / "a" / "report" / "rounds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    assert list(rows[0])[:8] == [
+        "dataset", "model", "batch_size", "strategy", "seed", "round", "num_labeled", "test_accuracy",
+    ]  # fmt: skip
+    assert len(result.pictures) == 5
     for path in result.pictures:
         pixels = matplotlib.image.imread(path)
-        assert pixels.shape[1] >= 1000
+        assert 700 <= pixels.shape[1] <= 1100, "read on a phone"
         assert len(set(map(tuple, pixels[::7, ::7, :3].reshape(-1, 3)))) > 3
     assert "labels   badge  random" in result.table
     assert "      15    55.0    25.0" in result.table
@@ -81,7 +104,7 @@ def test_a_failed_write_keeps_the_old_report(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as caught:
         report([runs], tmp_path / "report")
-    assert str(caught.value.filename).endswith("learning_curves_d_m_10.png")
+    assert str(caught.value.filename).endswith("report_files.json")
     assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
 
 
@@ -114,9 +137,16 @@ def test_penalties_and_normalized_errors(tmp_path):
     assert [row["strategy"] for row in rows] == ["badge"] * 3 + ["random"] * 3
     assert [float(row["normalized_error"]) for row in rows[:3]] == pytest.approx([0.5, 0.5, 1.0])
     assert [float(row["cumulative_weight"]) for row in rows[:3]] == pytest.approx([1 / 3, 2 / 3, 1])
-    names = [path.name for path in result.pictures]
-    assert names == ["penalty_matrix.png", "cdf.png", "learning_curves_d_m_10.png"]
-    assert matplotlib.image.imread(result.pictures[2]).shape[1] > 1500, "the part where they differ is enlarged"
+    assert [path.name for path in result.pictures] == [
+        "penalty_matrix.png", "cdf.png", "learning_curves_d_m_10.png", "difference_d_m_10.png",
+        "areas_d_m_10.png", "labels_saved_d_m_10.png", "late_d_m_10.png",
+    ]  # fmt: skip
+    page = Reader(result.page.read_text("utf-8"))
+    assert "better than random: badge by 8.33 points" in page.shown
+    rows = page.tables["Over 5 to 95 labels, paired by seed, with 95 % intervals: d, m, batches of 10"]
+    assert rows[1] == [
+        "badge", "62.78", "+8.33 (+8.33 to +8.33)", "< 0.001", "5 of 5", "0 (0 to 0)", "5 of 5 seeds",
+    ]  # fmt: skip
 
 
 def test_groups_are_drawn_where_there_are_several(tmp_path):
@@ -133,6 +163,7 @@ def test_without_random_the_comparisons_are_empty_and_the_page_says_why(tmp_path
     five_repeats(tmp_path / "runs", badge=[0.1, 0.2])
     page = report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8")
     assert (tmp_path / "out" / "penalty_matrix.csv").read_text() == "strategy,badge\nbadge,\nmean,\n"
+    assert "There is no run of random here" in page
     assert (tmp_path / "out" / "cdf.csv").read_text() == "strategy,normalized_error,cumulative_weight\n"
     assert "there is no run of random" in page
 
@@ -142,7 +173,9 @@ def test_the_page_needs_nothing_else_and_names_what_is_missing(tmp_path):
     shutil.rmtree(runs / "badge-10-2")
     write_run(runs / "odd", "<b>&amp;", 0, [0.5])
     page = Reader(report([runs], tmp_path / "out").page.read_text("utf-8"))
-    assert len(page.fetched) == 3
+    assert len(page.fetched) == 4
+    assert page.links == [f"#{name}" for name in ("curves", "paper", "method", "configuration", "missing")]
+    assert {given["id"] for given in page.all("h2")} == {link[1:] for link in page.links}
     for source in page.fetched:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"
@@ -159,10 +192,10 @@ def test_settings_with_one_slug_keep_their_pictures_apart(tmp_path):
     write_run(tmp_path / "runs" / "2", "badge", 0, [0.4, 0.5], dataset="A_b.npz")
     write_run(tmp_path / "runs" / "3", "badge", 0, [0.4, 0.5], dataset="c.npz")
     result = report(tmp_path / "runs", tmp_path / "out")
-    names = [path.name for path in result.pictures]
+    names = [path.name for path in result.pictures if path.name.startswith("learning_curves")]
     assert len({name.casefold() for name in names}) == 4
     assert "learning_curves_c.npz_m_10.png" in names
-    assert len({path.read_bytes() for path in result.pictures}) == 4
+    assert len({path.read_bytes() for path in result.pictures}) == len(result.pictures)
     assert len(list((tmp_path / "out").glob("learning_curves_*.pdf"))) == 4
 
 
@@ -197,7 +230,6 @@ def test_a_name_that_no_encoding_has_is_shown_as_an_escape(tmp_path):
     result = report(tmp_path / "runs", tmp_path / "out")
     assert r"mine:\udcff" in Reader(result.page.read_text("utf-8")).shown
     assert r"\udcfe.npz,\ud800,10,mine:\udcff,5" in result.summary.read_text("utf-8")
-    assert len(result.pictures) == 3
 
 
 def test_a_damaged_run_is_left_out(runs, tmp_path):
@@ -219,8 +251,8 @@ def test_nested_options_do_not_disturb_the_page(tmp_path):
     write_run(tmp_path / "runs" / "old", "badge", 0, [0.1, 0.2])
     page = Reader(report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8"))
     assert "0badcafe" in page.shown
-    assert "1 runs: jax 0.10" in page.shown
-    assert "1 runs: not recorded" in page.shown
+    assert "1 run: jax 0.10" in page.shown
+    assert "1 run: not recorded" in page.shown
 
 
 def test_without_matplotlib_nothing_is_written(runs, tmp_path, monkeypatch):
@@ -238,28 +270,127 @@ def test_a_file_is_no_folder_for_a_report(runs, tmp_path):
         report(runs, tmp_path / "taken")
 
 
-def test_pictures_of_an_earlier_report_are_removed(tmp_path):
-    """Beside new tables they would look like the new result; files of the user's stay."""
-    _write_one_run(tmp_path / "runs" / "one")
+def test_files_of_an_earlier_report_are_removed_and_no_others(tmp_path):
+    """Beside new tables they would look like the new result."""
+    five_repeats(tmp_path / "runs", random=[0.1, 0.2, 0.3, 0.4, 0.5], badge=[0.1, 0.3, 0.4, 0.5, 0.6])
     out = tmp_path / "report"
-    report(tmp_path / "runs", out)
-    for name in ("penalty_matrix.png", "cdf_by_network.pdf", "learning_curves_old_mlp_9.png", "notes.png"):
-        (out / name).write_bytes(b"")
-    report(tmp_path / "runs", out)
+    before = report(tmp_path / "runs", out).pictures
+    (out / "notes.png").write_bytes(b"mine")
+    (out / "cdf_mine.png").write_bytes(b"mine")
+    (out / "cdf.png").write_bytes(b"mine now")
+    shutil.rmtree(tmp_path / "runs")
+    _write_one_run(tmp_path / "runs" / "one")
+    (picture,) = report(tmp_path / "runs", out).pictures
+    assert len(before) > 5
+    assert picture not in before
     assert sorted(path.name for path in out.glob("*.p*")) == [
+        "cdf.png",
+        "cdf_mine.png",
         "learning_curves_letter_mlp_100.pdf",
         "learning_curves_letter_mlp_100.png",
         "notes.png",
     ]
+    listed = json.loads((out / "report_files.json").read_text())["crc32"]
+    assert {*listed} == {path.name for path in out.iterdir()} - {
+        "cdf.png", "cdf_mine.png", "notes.png", "report_files.json",
+    }  # fmt: skip
 
 
-def test_a_folder_without_an_earlier_report_keeps_its_pictures(tmp_path):
+def test_an_edited_list_removes_nothing_elsewhere(tmp_path):
+    _write_one_run(tmp_path / "runs" / "one")
+    out = tmp_path / "report"
+    report(tmp_path / "runs", out)
+    (tmp_path / "mine").write_bytes(b"")
+    for text in ('{"crc32": {"../mine": 0, "/": 0}}', "{", "[]", '{"crc32": 7}'):
+        (out / "report_files.json").write_text(text)
+        report(tmp_path / "runs", out)
+        assert (tmp_path / "mine").exists()
+
+
+def test_pictures_of_a_report_without_a_list_are_named(tmp_path):
+    """A report of an earlier version, or one of nobody's: it is not known whose they are."""
     _write_one_run(tmp_path / "runs" / "one")
     out = tmp_path / "figures"
     out.mkdir()
-    (out / "cdf_mine.png").write_bytes(b"mine")
+    (out / "cdf_by_network.png").write_bytes(b"mine?")
     report(tmp_path / "runs", out)
-    assert (out / "cdf_mine.png").read_bytes() == b"mine"
+    (out / "report_files.json").unlink()
+    with pytest.warns(UserWarning, match=r"earlier version.*remove what is not yours: cdf_by_network\.png$"):
+        report(tmp_path / "runs", out)
+    assert (out / "cdf_by_network.png").read_bytes() == b"mine?"
+
+
+def test_one_run_has_no_deviation_and_no_interval(tmp_path):
+    write_run(tmp_path / "runs" / "one", "badge", 0, [0.2, 0.5])
+    result = report(tmp_path / "runs", tmp_path / "out")
+    assert result.summary.read_text().splitlines()[1:] == ["d,m,10,badge,5,1,0.2,", "d,m,10,badge,15,1,0.5,"]
+    page = Reader(result.page.read_text("utf-8"))
+    assert "±" not in page.shown
+    assert page.tables["Over 5 to 15 labels: d, m, batches of 10"][1:] == [["badge", "35.00"]]
+    assert page.tables["Mean test accuracy (%): d, m, batches of 10"] == [
+        ["labels", "badge"],
+        ["5", "20.00"],
+        ["15", "50.00"],
+    ]
+    assert "nan" not in page.shown.lower()
+
+
+def test_two_seeds_are_not_tested(tmp_path):
+    """Nothing is called beaten, or never beaten; the intervals of two seeds are as wide as they are."""
+    for seed in range(2):
+        write_run(
+            tmp_path / "runs" / f"e{seed}", "entropy", seed, [0.2, 0.3 + seed / 50, 0.4, 0.57 + seed / 50]
+        )
+        write_run(tmp_path / "runs" / f"r{seed}", "random", seed, [0.2, 0.6, 0.7, 0.9])
+    result = report(tmp_path / "runs", tmp_path / "out")
+    assert (tmp_path / "out" / "penalty_matrix.csv").read_text().splitlines()[1:] == [
+        "random,,", "entropy,,", "mean,,",
+    ]  # fmt: skip
+    assert not [path for path in result.pictures if path.name.startswith(("penalty", "cdf"))]
+    page = Reader(result.page.read_text("utf-8"))
+    assert "Too few seeds to test (2; 5 are needed)" in page.shown
+    assert "too few seeds to test; a pair needs 5 in common" in page.shown
+    rows = page.tables["Over 5 to 35 labels, paired by seed, with 95 % intervals: d, m, batches of 10"]
+    assert rows[2][2:5] == ["−25.00 (−31.35 to −18.65)", "too few seeds", "0 of 2"]
+    half = 12.706204736 * np.std([0.57, 0.59], ddof=1) / 2**0.5
+    rows = page.tables["Mean test accuracy (%) ± half of its 95 % interval: d, m, batches of 10"]
+    assert rows[-1] == ["35", "90.00 ± 0.00", f"58.00 ± {100 * half:.2f}"]
+
+
+def test_a_loss_is_compared_with_less_as_better(tmp_path):
+    for strategy, end in (("random", 1.0), ("badge", 0.5)):
+        for seed in range(5):
+            folder = tmp_path / "runs" / f"{strategy}{seed}"
+            folder.mkdir(parents=True)
+            config = {"dataset": "d", "model": "m", "batch_size": 10, "strategy": strategy, "seed": seed}
+            (folder / "config.json").write_text(json.dumps(config))
+            lines = [
+                {"round": i, "num_labeled": 5 + 10 * i, "test_accuracy": 0.5, "test_log_loss": loss}
+                for i, loss in enumerate([2.0, end])
+            ]
+            (folder / "rounds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_run(tmp_path / "runs" / "old", "badge", 7, [0.5, 0.5])
+    result = report(tmp_path / "runs", tmp_path / "out", metric="log_loss")
+    page = Reader(result.page.read_text("utf-8"))
+    assert "better than random: badge by 0.2500" in page.shown
+    assert result.num_runs == 10
+    assert [line.split("/")[-1] for line in result.skipped] == ["old: does not record log loss"]
+    assert "old: does not record log loss" in page.shown
+    assert "--metric log_loss" in page.shown
+    assert result.summary.read_text().splitlines()[1] == "d,m,10,badge,5,5,0.5,0.0"
+    with pytest.raises(InputError, match="no run records macro-F1"):
+        report(tmp_path / "runs", tmp_path / "other", metric="macro_f1")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_page_names_what_was_skipped(runs, tmp_path):
+    (runs / "badge0" / "rounds.jsonl").write_text("{")
+    with pytest.warns(UserWarning, match="left out"):
+        result = report(runs, tmp_path / "out")
+    page = Reader(result.page.read_text("utf-8"))
+    assert len(result.skipped) == 2
+    assert all(line in page.shown for line in result.skipped)
+    assert "started: no round is finished" in page.shown
 
 
 def _write_one_run(run_at):

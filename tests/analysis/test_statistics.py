@@ -5,12 +5,13 @@ from badge_jax.analysis import (
     MissingRun,
     Run,
     beats,
-    budgets,
     column_means,
     compare,
+    gains_over_baseline,
     mean_curves,
     missing_runs,
     normalized_errors,
+    num_compared,
     penalty_matrix,
     zoom_range,
 )
@@ -42,9 +43,20 @@ def test_means_and_deviations_by_labels():
     first, second = curves[SETTING]["b"]
     assert (first.num_labeled, first.runs) == (5, 3)
     assert first.mean == pytest.approx(0.4)
-    assert first.std == pytest.approx(np.sqrt(0.08 / 3))
-    assert first.standard_error == pytest.approx(np.sqrt(0.08 / 9))
+    assert first.std == pytest.approx(np.sqrt(0.08 / 2))
+    assert first.standard_error == pytest.approx(np.sqrt(0.08 / 6))
     assert (second.num_labeled, second.runs, second.mean) == (15, 2, pytest.approx(0.7))
+    assert np.isnan(curves[SETTING]["a"][0].std), "one run has no deviation"
+
+
+def test_gains_are_paired_by_seed_and_positive_where_a_strategy_is_better():
+    values = {
+        "random": {5: {0: 0.5, 1: 0.75}, 15: {0: 0.5}},
+        "good": {5: {1: 1.0, 2: 0.0}, 15: {1: 1.0}, 25: {0: 1.0}},
+    }
+    assert gains_over_baseline(values) == {"good": {5: {1: 0.25}}}
+    assert gains_over_baseline(values, -1) == {"good": {5: {1: -0.25}}}
+    assert gains_over_baseline({"good": values["good"]}) == {}
 
 
 def test_settings_are_kept_apart():
@@ -113,7 +125,7 @@ def test_a_setting_that_is_saturated_at_once_has_no_label_counts(curve):
     for include_initial in (False, True):
         (comparison,) = compare(repeats("random", curve), include_initial=include_initial)
         assert comparison.counts == ()
-    assert not penalty_matrix([comparison], ["random"]).any()
+        assert np.isnan(penalty_matrix([comparison], ["random", "other"])).all()
 
 
 def test_a_baseline_run_that_ends_early_does_not_move_the_label_counts():
@@ -169,10 +181,42 @@ def test_a_win_is_a_significant_paired_difference(gains, wins):
     assert beats(ours, dict(enumerate(base))) is wins
 
 
-def test_repeats_are_paired_by_seed_and_one_pair_shows_nothing():
-    ours, theirs = {0: 0.5, 1: 0.61, 3: 0.7}, {0: 0.4, 1: 0.5, 2: 0.9}
-    assert beats(ours, theirs)
-    assert not beats({0: 0.9, 1: 0.9}, {0: 0.1, 2: 0.1})
+def test_repeats_are_paired_by_seed_and_four_pairs_are_not_tested():
+    ours = {0: 0.5, 1: 0.61, 2: 0.4, 3: 0.7, 4: 0.6, 7: 0.0}
+    theirs = {0: 0.4, 1: 0.5, 2: 0.31, 3: 0.6, 4: 0.49, 9: 0.9}
+    assert beats(ours, theirs) is True
+    assert beats(theirs, ours) is False
+    del ours[3]
+    assert beats(ours, theirs) is None
+
+
+def test_a_pair_that_was_not_compared_is_empty():
+    """`good` has two seeds in the first setting; `late` has five there, but not at all label counts."""
+    runs = repeats("random", BASELINE_CURVE) + repeats("good", BASELINE_CURVE)[:2]
+    runs += [*repeats("late", BASELINE_CURVE)[:4], make_run("late", 4, BASELINE_CURVE[:4])]
+    names = ["random", "good", "late"]
+    assert np.isnan(penalty_matrix(compare(runs), names)).all()
+    assert not num_compared(compare(runs), names).any()
+    runs += repeats("random", BASELINE_CURVE, model="n") + repeats("good", [0.0] * 9, model="n")
+    comparisons = compare(runs)
+    matrix, compared = penalty_matrix(comparisons, names), num_compared(comparisons, names)
+    np.testing.assert_array_equal(matrix, [[0, 1, np.nan], [0, 0, np.nan], [np.nan] * 3])
+    np.testing.assert_array_equal(compared, [[1, 1, 0], [1, 1, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(column_means(matrix, compared), [0, 0.5, np.nan])
+    assert normalized_errors(comparisons, "late")[0].size == 0
+    assert len(normalized_errors(comparisons, "good")[0]) == 3
+
+
+def test_means_over_unlike_settings_are_not_given():
+    runs = []
+    for model in ("m", "n"):
+        runs += repeats("random", BASELINE_CURVE, model=model) + repeats("good", BASELINE_CURVE, model=model)
+    runs += repeats("new", [0.0] * 9)
+    names, comparisons = ["random", "good", "new"], compare(runs)
+    matrix, compared = penalty_matrix(comparisons, names), num_compared(comparisons, names)
+    assert compared.tolist() == [[2, 2, 1], [2, 2, 1], [1, 1, 1]]
+    assert matrix[:, 2].tolist() == [1, 1, 0]
+    assert np.isnan(column_means(matrix, compared)).all()
 
 
 def test_normalized_errors_by_hand():
@@ -184,23 +228,6 @@ def test_normalized_errors_by_hand():
     np.testing.assert_allclose(weights, [1 / 6, 1 / 6, 1 / 2, 1 / 6])
     np.testing.assert_allclose(normalized_errors(compare(runs), "random")[0], 1.0)
     assert normalized_errors(compare(runs), "absent")[0].size == 0
-
-
-def test_budgets_by_hand():
-    runs = repeats("random", [0.2, 0.4, 0.6]) + repeats("good", [0.2, 0.6, 0.8, 0.9])
-    for run in runs:
-        for line in run.rounds:
-            line |= {"query_seconds": 2.0, "fit_seconds": 5.0}
-    found = budgets([*runs, *repeats("good", [0.5], batch_size=99)])
-    assert list(found) == [SETTING]
-    assert list(found[SETTING]) == ["good", "random"]
-    good = found[SETTING]["good"]
-    assert good.area == pytest.approx((0.2 / 2 + 0.6 + 0.8 / 2) / 2)  # to 25 labels, where random ends
-    assert good.labels_needed == 15
-    assert (good.query_seconds, good.fit_seconds) == (6.0, 15.0)
-    assert found[SETTING]["random"].labels_needed == 25
-    slow = budgets(repeats("random", [0.2, 0.9]) + repeats("slow", [0.2, 0.3]))
-    assert slow[SETTING]["slow"].labels_needed is None
 
 
 def test_zoom():

@@ -13,8 +13,8 @@ import pytest
 from badge_jax import STRATEGIES, RunOptions, Strategy, load_rounds, run
 from badge_jax.cli import main
 from badge_jax.errors import InputError
-from badge_jax.runs import read_config, read_rounds
-from badge_jax.runs.directory import read_queried
+from badge_jax.runs import read_config, read_per_class, read_rounds
+from badge_jax.runs.directory import read_queried, write_config, write_queried, write_rounds
 
 OPTIONS = RunOptions("kropt", "random", 5, 1, model="linear", initial=10, max_epochs=1)
 
@@ -106,6 +106,29 @@ def test_every_value_of_a_state_counts(copy):
         run(dataclasses.replace(OPTIONS, rounds=2), copy)
 
 
+def test_every_value_by_class_counts(finished, copy):
+    lines = [json.loads(line) for line in (finished / "per_class.jsonl").read_text().splitlines()]
+    changed = [{**lines[1], name: other} for name, value in lines[1].items() for other in other_values(value)]
+    changed += [{name: value for name, value in lines[1].items() if name != lost} for lost in lines[1]]
+    for line in changed:
+        (copy / "per_class.jsonl").write_text(json.dumps(lines[0]) + "\n" + json.dumps(line))
+        with pytest.raises(InputError, match=r"per_class\.jsonl is damaged: line 2"):
+            read_per_class(copy)
+    with pytest.raises(InputError, match=r"per_class\.jsonl is damaged: line 2"):
+        run(dataclasses.replace(OPTIONS, rounds=2), copy)
+    assert len(load_rounds(copy)) == 2  # which reads rounds.jsonl alone
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_lost_rounds_by_class_are_one_line(finished, copy, kept):
+    path = copy / "per_class.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    if kept == 0:
+        path.unlink()
+    with pytest.raises(InputError, match=rf"its per_class\.jsonl has {kept} rounds, and rounds\.jsonl 2"):
+        run(dataclasses.replace(OPTIONS, rounds=2), copy)
+
+
 def test_a_line_of_a_run_with_another_option_is_refused(finished, copy, tmp_path):
     """Its data set, model, strategy, batch size and seed are the same."""
     run(dataclasses.replace(OPTIONS, learning_rate=1e-2), tmp_path / "other")
@@ -114,13 +137,31 @@ def test_a_line_of_a_run_with_another_option_is_refused(finished, copy, tmp_path
         read_rounds(copy)
 
 
+METRICS = ("test_balanced_accuracy", "test_macro_f1", "test_log_loss", "test_calibration_error")
+
+
+def without_metrics(line):
+    return {name: value for name, value in line.items() if name not in METRICS}
+
+
+def in_format_3(folder):
+    """Turns a run into one of before there were metrics besides the accuracy."""
+    lines, queried = [without_metrics(line) for line in read_rounds(folder)], read_queried(folder)
+    write_config(folder, {**read_config(folder), "format": 3})
+    write_rounds(folder, lines)
+    write_queried(folder, queried)
+    (folder / "per_class.jsonl").unlink()
+
+
 def in_format_2(folder):
     """Turns a run into one of badge_jax 0.2: lines know five options, the rest has no checksum."""
     later = ("check", "cold_start", "cold_start_options")
     config = {k: v for k, v in json.loads((folder / "config.json").read_text()).items() if k not in later}
     (folder / "config.json").write_text(json.dumps({**config, "format": 2}))
+    (folder / "per_class.jsonl").unlink()
     five = json.dumps([config[name] for name in ("dataset", "model", "strategy", "batch_size", "seed")])
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    lines = [without_metrics(line) for line in lines]
     for line in lines:
         del line["check"]
         line["check"] = zlib.crc32((json.dumps(line) + five).encode())
@@ -130,13 +171,17 @@ def in_format_2(folder):
     np.savez(folder / "state.npz", **{**arrays, "run": five})
 
 
-def test_a_run_of_the_format_before_is_reported_and_extended(finished, copy):
-    in_format_2(copy)
+@pytest.mark.parametrize(("number", "in_format"), [(2, in_format_2), (3, in_format_3)])
+def test_a_run_of_a_former_format_is_reported_and_extended(finished, copy, number, in_format):
+    in_format(copy)
     assert [line["num_labeled"] for line in load_rounds(copy)] == [10, 15]
-    assert read_rounds(copy) == read_rounds(finished)
+    assert read_rounds(copy) == [without_metrics(line) for line in read_rounds(finished)]
     run(dataclasses.replace(OPTIONS, rounds=2), copy)
-    assert (read_config(copy)["format"], read_config(copy)["rounds"]) == (2, 2)
+    assert (read_config(copy)["format"], read_config(copy)["rounds"]) == (number, 2)
     assert len(load_rounds(copy)) == 3
+    assert not any("test_log_loss" in line for line in load_rounds(copy))
+    assert read_per_class(copy) == []
+    assert not (copy / "per_class.jsonl").exists()
     for old, new in (('"num_labeled": 15', '"num_labeled": 16'), ('"check"', '"chek"')):
         text = (copy / "rounds.jsonl").read_text()
         (copy / "rounds.jsonl").write_text(text.replace(old, new))

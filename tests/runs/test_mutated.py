@@ -31,7 +31,7 @@ from badge_jax.runs import RunOptions, _run
 SEED = int(os.environ.get("BADGE_JAX_FUZZ_SEED", "0"))
 NUM_MUTATIONS = int(os.environ.get("BADGE_JAX_MUTATIONS", "2000"))
 TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")
-FILES = ("config.json", "rounds.jsonl", "state.npz")
+FILES = ("config.json", "rounds.jsonl", "per_class.jsonl", "state.npz")
 OPTIONS = RunOptions("toy", "margin", batch_size=5, rounds=2, model="linear", initial=6, max_epochs=2)
 RUNS = {  # another differs from stateless in what decides the numbers, and in nothing that a report calls it by
     name: dataclasses.replace(OPTIONS, **changes)
@@ -219,6 +219,7 @@ _OF_ARRAYS = (change_array, change_array, lose_array, copy_array)
 MUTATIONS = {
     "config.json": (*_OF_BYTES, *_OF_TEXT),
     "rounds.jsonl": (*_OF_BYTES, *_OF_TEXT),
+    "per_class.jsonl": (*_OF_BYTES, *_OF_TEXT),
     "state.npz": (*_OF_BYTES, *_OF_ARRAYS),
 }
 
@@ -279,7 +280,7 @@ def mutate(originals, rng, folder):
     kinds = [kind for kind in originals if not kind.startswith("another")]
     kind = kinds[int(rng.integers(len(kinds)))]
     original = originals[kind]
-    name = str(rng.choice(FILES, p=[0.25, 0.5, 0.25]))
+    name = str(rng.choice(FILES, p=[0.25, 0.4, 0.15, 0.2]))
     mutation = MUTATIONS[name][int(rng.integers(len(MUTATIONS[name])))]
     others = [other.files[name] for other in originals.values() if other is not original]
     others += [original.snapshots[0][name], original.snapshots[2][name]]
@@ -308,9 +309,15 @@ def test_each_mutation_is_refused_or_harmless(tmp_path):
                 shown = [{k: v for k, v in line.items() if k != "directory"} for line in rounds]
                 assert original.might_show(shown), "a report shows other numbers"
             longer = dataclasses.replace(original.options, rounds=3)
+            file = folder / "rounds.jsonl"
+            num_before = len(file.read_bytes().splitlines()) if file.exists() else 0
             _, stop = attempt(lambda folder=folder, longer=longer: run(longer, folder))
             if stop is None:
                 assert numbers_of((folder / "rounds.jsonl").read_bytes()) == original.numbers, "resumed wrongly"
+                by_class = (folder / "per_class.jsonl").read_bytes()
+                whole = original.snapshots[2]["per_class.jsonl"]
+                # with the rounds of later there was nothing to do
+                assert by_class == whole or num_before == 4, "resumed wrongly by class"
         except BaseException:
             print(f"failed: {where}")
             raise

@@ -25,10 +25,18 @@ from badge_jax.data import DATASETS, Source, load_dataset
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs import RunOptions, run
 from badge_jax.runs._run import environment
-from badge_jax.runs.directory import read_config, read_queried, read_rounds, write_queried, write_rounds
+from badge_jax.runs.directory import (
+    read_config,
+    read_per_class,
+    read_queried,
+    read_rounds,
+    write_queried,
+    write_rounds,
+)
 from badge_jax.runs.options import from_config, resolve
 
 TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")  # and the checksum over them
+FILES = [".lock", "config.json", "per_class.jsonl", "rounds.jsonl", "state.npz"]
 OPTIONS = RunOptions("toy", "badge", batch_size=7, rounds=3, initial=10, seed=1, max_epochs=4)
 
 
@@ -73,12 +81,12 @@ def test_what_a_run_leaves(tmp_path):
     seen = []
     lines = run(OPTIONS, tmp_path / "a" / "run", seen.append)
     assert seen == lines
-    assert files_of(tmp_path / "a" / "run") == [".lock", "config.json", "rounds.jsonl", "state.npz"]
+    assert files_of(tmp_path / "a" / "run") == FILES
     config = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
     assert isinstance(config.pop("check"), int)
     assert config.pop("environment").keys() >= {"jax", "device", "python", "badge_jax"}
     assert config == {
-        "format": 3, "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10,
+        "format": 4, "dataset": "toy", "model": "mlp", "strategy": "badge", "batch_size": 7, "initial": 10,
         "rounds": 3, "seed": 1, "learning_rate": 1e-4, "minibatch_size": 8, "max_epochs": 4,
         "target_accuracy": 0.99, "clip": 0.1, "encoding": "onehot", "source": "generated",
         "precision": "float32", "diagnostics": False, "strategy_options": {"first": "uniform"},
@@ -96,6 +104,7 @@ def test_what_a_run_leaves(tmp_path):
     for line in lines:
         assert line["test_size"] == 7
         assert line["test_accuracy"] == line["num_test_correct"] / 7
+        assert 0 <= line["test_macro_f1"] <= 1
         assert 1 <= line["epochs"] <= 4
         assert line["converged"] == (line["train_accuracy"] >= 0.99)
         assert line["fit_seconds"] > 0
@@ -243,16 +252,17 @@ def check_killed_and_resumed(options, moment, tmp_path, monkeypatch):
             raise Killed
 
     monkeypatch.setattr(os, "replace", dying_replace)
-    for write in range(1, 10):  # start, config, round 0, then batch and round three times
+    for write in range(1, 14):  # config, first batch, round 0 by class and whole, then all three three times
         writes_until_death = write
         with pytest.raises(Killed):
             run(options, tmp_path / f"run{write}")
         writes_until_death = 0
         run(options, tmp_path / f"run{write}")
         assert rounds_of(tmp_path / f"run{write}") == rounds_of(tmp_path / "whole")
-    writes_until_death = 10
-    run(options, tmp_path / "run10")
-    assert writes_until_death == 1, "a run makes nine writes"
+        assert read_per_class(tmp_path / f"run{write}") == read_per_class(tmp_path / "whole")
+    writes_until_death = 14
+    run(options, tmp_path / "run14")
+    assert writes_until_death == 1, "a run makes thirteen writes"
 
 
 def test_killed_before_its_first_batch_is_written_and_again_in_the_first_round(tmp_path, monkeypatch):
@@ -399,7 +409,7 @@ def test_a_run_is_repeated_from_its_config(tmp_path):
         ("rounds", "3", "rounds is '3'"),
         ("seed", True, "seed is True"),
         ("clip", None, "clip is None"),
-        ("format", 4, "is of format 4"),
+        ("format", 5, "is of format 5"),
     ):
         with pytest.raises(InputError, match=message):
             from_config({**config, name: value}, tmp_path)
