@@ -98,14 +98,18 @@ class Evaluation(NamedTuple):
     is_finite: jax.Array
 
 
-def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], Evaluation]:
+def make_evaluate(
+    model: Model, *, sharding: NamedSharding | None = None
+) -> Callable[[Variables, jax.Array, jax.Array], Evaluation]:
     """Makes the function that tries a network on labeled rows, in evaluation mode.
 
     Args:
         model: the network.
+        sharding: how the inputs lie on devices, if not as the array says; see `shard_pool`.
 
     Returns:
-        ``evaluate(variables, inputs [n, ...], labels [n] int32) -> Evaluation``, a pure function.
+        ``evaluate(variables, inputs [n, ...], labels [n] int32) -> Evaluation``, a pure function. Rows of label
+        −1 do not count.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -118,11 +122,13 @@ def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], E
         >>> 0 <= int(evaluation.num_correct) <= 20, bool(evaluation.is_finite)
         (True, True)
     """
-    predict = make_predict(model)
+    predict = make_predict(model, sharding=sharding)
 
     def evaluate(variables: Variables, inputs: jax.Array, labels: jax.Array) -> Evaluation:
         logits, features = predict(variables, inputs)
         num_correct = jnp.sum(jnp.argmax(logits, axis=1) == labels, dtype=jnp.int32)
-        return Evaluation(num_correct, jnp.all(jnp.isfinite(logits)) & jnp.all(jnp.isfinite(features)))
+        no_row = (labels < 0)[:, None]
+        finite = [jnp.all(jnp.isfinite(part) | no_row) for part in (logits, features)]
+        return Evaluation(num_correct, finite[0] & finite[1])
 
     return evaluate
