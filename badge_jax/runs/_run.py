@@ -160,9 +160,12 @@ class _Folder(NamedTuple):
         return json.loads(told_by_first(content))
 
     def write(self, write: Callable[[Path, Any], None], content: Any) -> None:
-        """Writes one of its files. All processes wait until it is written."""
+        """Writes one of its files."""
         if self.is_here:
             write(self.out, content)
+
+    def wait(self) -> None:
+        """Until all processes are here, and none has failed: a program that they share would wait for ever."""
         if self.is_shared:
             agree()
 
@@ -245,8 +248,6 @@ def _remaining_rounds(experiment: _Experiment, folder: _Folder, finished: list[L
     start = time.perf_counter()
     programs = learner.programs
     compile_seconds = round(time.perf_counter() - start, 3)
-    if folder.is_shared:
-        agree()
 
     def tell(state: LearnerState, rows: np.ndarray) -> LearnerState:
         padded = np.full(learner.max_labels, -1, np.int32)
@@ -261,9 +262,12 @@ def _remaining_rounds(experiment: _Experiment, folder: _Folder, finished: list[L
     state = state._replace(
         round=jnp.int32(last.round), strategy=_with_leaves(state.strategy, last.strategy, folder.out)
     )
-    state, key = tell(place.repeat(state), labeled), place.key(options.seed)
+    state, key = place.repeat(state), place.key(options.seed)
+    folder.wait()
+    state = tell(state, labeled)
     variables = None
     for number in range(len(finished), options.rounds + 1):
+        folder.wait()
         if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = programs.fit(key, state, inputs).variables
@@ -280,6 +284,7 @@ def _remaining_rounds(experiment: _Experiment, folder: _Folder, finished: list[L
                 raise _diverged(number - 1, options)
             _check_batch(last.indices, np.asarray(state.labels), f"strategy {options.strategy}")
             folder.write(write_queried, last)
+            folder.wait()
             state = tell(state, last.indices)
         fit, fit_seconds = _timed(programs.fit, key, state, inputs)
         variables = fit.variables
