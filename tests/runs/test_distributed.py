@@ -52,7 +52,7 @@ def data(tmp_path_factory):
 
 
 def words(data, out, *, rounds=2, epochs=4, **more):
-    options = {"dataset": data, "strategy": "badge", "batch_size": 20, "rounds": rounds, "initial": 30}
+    options = {"dataset": data, "strategy": "margin", "batch_size": 20, "rounds": rounds, "initial": 30}
     options |= {"model": "mlp(hidden=8)", "learning_rate": 0.01, "max_epochs": epochs, "out": out, **more}
     return [str(word) for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
 
@@ -86,7 +86,7 @@ def test_resumed_on_another_number_of_devices(shared, data, tmp_path):
     lines = read_rounds(shared)
     write_rounds(tmp_path / "run", lines[:-1])
     options = RunOptions(
-        str(data), "badge", 20, 2, "mlp(hidden=8)", initial=30, learning_rate=0.01, max_epochs=4
+        str(data), "margin", 20, 2, "mlp(hidden=8)", initial=30, learning_rate=0.01, max_epochs=4
     )
     message = "the number of devices that share the run, and with it the rounding, has changed from 2 to 1"
     with pytest.warns(UserWarning, match=message):
@@ -142,7 +142,7 @@ def test_options_without_distributed(data, tmp_path, capsys):
 
 
 def long_words(data, out):
-    return words(data, out, rounds=4, epochs=150)
+    return words(data, out, rounds=4, epochs=150, strategy="badge")
 
 
 @pytest.fixture(scope="module")
