@@ -97,8 +97,11 @@ def joined(
         if jax.process_index() > 0:
             raise SystemExit(end.code) from None
         raise _CODES[end.code](end.message) from None
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises a program's failure as either
+        is_status = re.match("[A-Z_]+: ", str(error))
+        if "RESOURCE_EXHAUSTED" in str(error) or not (
+            is_status or isinstance(error, jax.errors.JaxRuntimeError)
+        ):
             raise
         raise EnvironmentFailure(f"{_LOST}: {one_line(error)}") from None
     jax.distributed.shutdown()
