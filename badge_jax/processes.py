@@ -16,14 +16,17 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh
 
 from badge_jax.devices import find_devices
 from badge_jax.errors import EnvironmentFailure, InputError, line_of, one_line
+from badge_jax.shards import can_hold_pool
 
 _JOINING = 45  # seconds for all processes to come; JAX gives up a few seconds later
 _SILENCE = 20  # seconds without a sign of life after which a process counts as lost
 _LEAVING = 30  # seconds for all processes to leave
 _ROOM = 4096  # bytes that a process tells the others at once
+_SAMPLED = 16  # rows by which two copies of an array are compared
 _CODES: dict[int, type[Exception]] = {1: EnvironmentFailure, 2: InputError}  # exit codes
 
 _MORE = "JAX_LOGGING_LEVEL=INFO shows what JAX says"
@@ -94,8 +97,11 @@ def joined(
         if jax.process_index() > 0:
             raise SystemExit(end.code) from None
         raise _CODES[end.code](end.message) from None
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises a program's failure as either
+        is_status = re.match("[A-Z_]+: ", str(error))
+        if "RESOURCE_EXHAUSTED" in str(error) or not (
+            is_status or isinstance(error, jax.errors.JaxRuntimeError)
+        ):
             raise
         raise EnvironmentFailure(f"{_LOST}: {one_line(error)}") from None
     jax.distributed.shutdown()
@@ -110,6 +116,41 @@ def agree(what: str = "") -> None:
         what: a text that is to be the same in all processes.
     """
     _agree(0, "", what)
+
+
+def told_by_first(content: bytes | None) -> bytes:
+    """What process 0 tells all. If one of them has failed since, the `joined` block ends in all.
+
+    Args:
+        content: of process 0; not looked at in the others.
+    """
+    agree()
+    told = np.frombuffer(content or b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
+    room = np.zeros(size, np.uint8)
+    if jax.process_index() == 0:
+        room[:] = told
+    return multihost_utils.broadcast_one_to_all(room).astype(np.uint8).tobytes()
+
+
+def mesh_of_processes() -> Mesh:
+    """The devices of all processes, along an axis ``pool``.
+
+    Raises:
+        InputError: for so many that a pool cannot lie on them.
+    """
+    count = len(jax.devices())
+    if not can_hold_pool(count):
+        raise InputError(
+            f"{jax.process_count()} processes have {count} devices; wanted 1, 2, 4, 8 or another power of two"
+        )
+    return jax.make_mesh((count,), ("pool",), axis_types=(AxisType.Auto,))
+
+
+def sampled_rows(n: int) -> np.ndarray:
+    """The rows by which processes compare their copies of an array of n: the first, the last, and up to 14
+    evenly between, [m] int64 in ascending order."""
+    return np.unique(np.linspace(0, n - 1, _SAMPLED).round().astype(np.int64))
 
 
 def _agree(code: int, message: str, what: str) -> None:

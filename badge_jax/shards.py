@@ -261,6 +261,12 @@ def can_hold_pool(num_devices: int) -> bool:
     return num_devices & (num_devices - 1) == 0 and num_devices <= _MOST_DEVICES
 
 
+def padded_length(n: int, count: int) -> int:
+    """Rows that `shard_pool` makes of n, for ``count`` devices."""
+    block = default_block(max(n, count * _LEAST_PART))
+    return count * max(_LEAST_PART, -(-n // (count * block)) * block)
+
+
 def shard_pool(arrays: Any, mesh: Mesh, axis: str | None = None) -> tuple[Any, jax.Array]:
     """Spreads a pool's rows over devices, padded with zeros to whole blocks of the samplers' draws.
 
@@ -299,8 +305,7 @@ def shard_pool(arrays: Any, mesh: Mesh, axis: str | None = None) -> tuple[Any, j
     if len(lengths) != 1:
         raise ValueError(f"the arrays have {sorted(lengths)} rows; wanted the same number")
     n = lengths.pop()
-    block = default_block(max(n, count * _LEAST_PART))
-    padded = count * max(_LEAST_PART, -(-n // (count * block)) * block)
+    padded = padded_length(n, count)
 
     def spread(array: Any) -> jax.Array:
         def part(index: tuple[slice, ...] | None) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 import json
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import jax
 import tyro
 
+from badge_jax.cli.processes import Processes
 from badge_jax.cli.progress import Progress
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.data import load_dataset
@@ -25,10 +27,18 @@ class Run(RunOptions):
     """Folder of the run."""
     config: Path | None = None
     """config.json of a run to repeat: its options stand in for those that are not given here."""
+    processes: tyro.conf.OmitArgPrefixes[Processes] = field(default_factory=Processes)
 
     def execute(self) -> None:
         keep_compiled_programs()
-        options = RunOptions(**{field.name: getattr(self, field.name) for field in fields(RunOptions)})
+        with self.processes.joined():
+            self._run()
+
+    def _run(self) -> None:
+        options = RunOptions(**{option.name: getattr(self, option.name) for option in fields(RunOptions)})
+        if self.processes.distributed and jax.process_index() > 0:
+            run(options, self.out, distributed=True)
+            return
         file = self.out / "rounds.jsonl"
         num_before = file.read_bytes().count(b"\n") if file.is_file() else 0
         with Progress("loading") as progress:
@@ -38,7 +48,7 @@ class Run(RunOptions):
                 what = f"{options.strategy}: round"
                 progress.show(what, line["round"] + 1, options.rounds + 1, f"{_outcome(line)}, {seconds}")
 
-            rounds = run(options, self.out, show)
+            rounds = run(options, self.out, show, distributed=self.processes.distributed)
         held = len(rounds) - 1
         if num_new := len(rounds) - num_before:
             state = f"{num_new} rounds written"

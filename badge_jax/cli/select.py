@@ -84,7 +84,8 @@ class Select:
     unique: float | None = None
     """1 leaves out copies of labeled rows and of other picks; a cosine below 1 also what is nearer than it."""
     force: bool = False
-    """Replace the files --out and --page if they are there already."""
+    """Replace the files --out and --page if they are there already. With --distributed, an --out that holds the
+    same picks is left as it is."""
     dry_run: bool = False
     """Print the memory, reading and time that the selection would need, and choose nothing."""
     processes: tyro.conf.OmitArgPrefixes[Processes] = field(default_factory=Processes)
@@ -142,11 +143,8 @@ class Select:
             _print_forecast(task)
             return
         for name, path, target in (("--out", self.out, out), ("--page", self.page, page)):
-            if target is not None and target.exists() and not self.force:
-                why = ", perhaps a batch that is being labeled" if name == "--out" else ""
-                raise InputError(
-                    f"{name} {path} is there already{why}; wanted another name, or --force to replace it"
-                )
+            if target is not None and target.exists() and not self.force and not self.processes.distributed:
+                raise _is_there(name, path)
         summary = None
         if self.processes.distributed:
             selection = run_distributed(task)
@@ -162,6 +160,12 @@ class Select:
         # both are made before one is written
         table = _picks_csv(selection if self.explain else selection._replace(explanation={}), ids)
         content = b"" if summary is None else self._page_of(summary).encode()
+        # of several processes, one may have been lost when the picks were written: the command is given again
+        if self.processes.distributed and out.exists() and not self.force:
+            if out.read_bytes() != table:
+                raise _is_there("--out", self.out)
+            print(f"{self.out}: already written, with the same {self.k:,} rows")
+            return
         write_whole(out, table)
         left = int(task.available.sum()) - self.k
         out_before = "" if self.labeled else "; no row was left out (--labeled)"
@@ -200,6 +204,11 @@ class Select:
         for remark in remarks_on_pictures(found, ids):
             warnings.warn(remark, UserWarning, stacklevel=2)
         return batch_page(summary._replace(pictures=found))
+
+
+def _is_there(name: str, path: Path | None) -> InputError:
+    why = ", perhaps a batch that is being labeled" if name == "--out" else ""
+    return InputError(f"{name} {path} is there already{why}; wanted another name, or --force to replace it")
 
 
 def _picks_csv(selection: Selection, ids: list[str] | None) -> bytes:

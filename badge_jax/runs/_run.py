@@ -1,12 +1,15 @@
 """One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
+import contextlib
 import copy
 import dataclasses
+import json
 import math
 import os
 import platform
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +24,7 @@ from badge_jax.data import Dataset, load_dataset
 from badge_jax.devices import find_devices
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.learner import LearnerState
+from badge_jax.processes import agree, mesh_of_processes, sampled_rows, told_by_first
 from badge_jax.runs.directory import (
     Queried,
     check_config,
@@ -46,14 +50,22 @@ from badge_jax.runs.options import (
     rounds_at_start,
     to_config,
 )
+from badge_jax.runs.place import Place
 from badge_jax.runs.programs import Learner, make_learner
 
 _NO_ROUND = 2**32 - 1  # the number that takes a round's place in the key of a cold start
+_OF_A_MACHINE = ("python", "platform", "device", "xla_flags", "threads")  # what processes need not share
 Line = dict[str, Any]  # one finished round, as it stands in rounds.jsonl
 OnRound = Callable[[Line], object]
 
 
-def run(options: RunOptions, out: Path | str, on_round: OnRound | Sequence[OnRound] = ()) -> list[Line]:
+def run(
+    options: RunOptions,
+    out: Path | str,
+    on_round: OnRound | Sequence[OnRound] = (),
+    *,
+    distributed: bool = False,
+) -> list[Line]:
     """Runs an experiment in a directory, or resumes it there.
 
     Round 0 trains on the initial labels; each of ``options.rounds`` queries adds a round. Finished rounds are
@@ -69,12 +81,15 @@ def run(options: RunOptions, out: Path | str, on_round: OnRound | Sequence[OnRou
         on_round: called with every round in order, once it is on disk: a dict of its own, as rounds.jsonl has
             it. Rounds that were finished earlier come first. Several are called in turn. What one of them
             raises is a warning, and the run goes on; Ctrl-C ends it.
+        distributed: whether the processes of a `badge_jax.processes.joined` block make this run together, on
+            all their devices, each with the same arguments. Process 0 alone reads and writes ``out``.
 
     Returns:
         The rounds: the lines of rounds.jsonl as dicts.
 
     Raises:
-        InputError: for options that do not fit, and for an ``out`` that holds another configuration.
+        InputError: for options that do not fit, for an ``out`` that holds another configuration, and for what
+            several processes cannot do.
         EnvironmentFailure: for an ``out`` in use, and for a network whose outputs are no longer finite.
         OSError: when ``out`` cannot be written.
 
@@ -87,33 +102,26 @@ def run(options: RunOptions, out: Path | str, on_round: OnRound | Sequence[OnRou
     """
     out = Path(out)
     callbacks = (on_round,) if callable(on_round) else tuple(on_round)
-    experiment = _prepare(options)
-    with open_directory(out):
-        if (out / "config.json").exists():
-            known = read_config(out)
-            for remark in check_config(out, known, experiment.config):
-                warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=2)
-            started = from_config(known, out / "config.json")
-            experiment = experiment.as_started(started.rounds_at_start)._replace(config=known)
-            if options.rounds > started.rounds:
-                write_config(out, {**known, "rounds": options.rounds})
-        elif (out / "rounds.jsonl").exists():
-            raise InputError(f"--out {out} holds rounds.jsonl but no config.json; give another folder")
-        else:
-            write_config(out, experiment.config)
-        rounds: list[Line] = read_rounds(out, to_resume=True)
-        if not rounds and read_queried(out) is None:  # new, or killed before it had written this
-            write_queried(out, _first_batch(experiment))
+    folder = _Folder(out, distributed)
+    experiment = _prepare(options, Place(mesh_of_processes()) if distributed else Place())
+    if distributed:
+        agree(_description(experiment))
+    with folder.opened():
+        if folder.is_here:
+            experiment = _begun(experiment, out)
+        config = experiment.config
+        experiment = experiment._replace(config=folder.told(lambda: config))
+        rounds: list[Line] = folder.told(lambda: read_rounds(out, to_resume=True))
         for line in rounds[: options.rounds + 1]:
             _call(callbacks, line)
         if len(rounds) <= options.rounds:
-            by_class = _read_by_class(experiment, out, len(rounds))
-            for line, classes in _remaining_rounds(experiment, out, tuple(rounds)):
+            by_class = folder.told(lambda: _read_by_class(config, out, len(rounds)))
+            for line, classes in _remaining_rounds(experiment, folder, [*rounds]):
                 if has_metrics(experiment.config):
                     by_class.append(classes)
-                    write_per_class(out, by_class)
+                    folder.write(write_per_class, by_class)
                 rounds.append(line)
-                write_rounds(out, rounds)
+                folder.write(write_rounds, rounds)
                 _call(callbacks, line)
     return rounds
 
@@ -154,6 +162,44 @@ def environment() -> dict[str, Any]:
     }
 
 
+class _Folder(NamedTuple):
+    """The folder of a run. Of several processes, the first one alone reads and writes it.
+
+    Attributes:
+        out: its path.
+        is_shared: whether several processes make the run.
+    """
+
+    out: Path
+    is_shared: bool
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process reads and writes it."""
+        return not self.is_shared or jax.process_index() == 0
+
+    def opened(self) -> contextlib.AbstractContextManager[None]:
+        """Locked for a ``with`` block."""
+        return open_directory(self.out) if self.is_here else contextlib.nullcontext()
+
+    def told(self, read: Callable[[], Any]) -> Any:
+        """What is read there, in all processes: for several, as JSON gives it back."""
+        if not self.is_shared:
+            return read()
+        content = json.dumps(read(), default=np.ndarray.tolist).encode() if self.is_here else None
+        return json.loads(told_by_first(content))
+
+    def write(self, write: Callable[[Path, Any], None], content: Any) -> None:
+        """Writes one of its files."""
+        if self.is_here:
+            write(self.out, content)
+
+    def wait(self) -> None:
+        """Until all processes are here, and none has failed: a program that they share would wait for ever."""
+        if self.is_shared:
+            agree()
+
+
 class _Experiment(NamedTuple):
     """What runs, and its configuration as config.json holds it."""
 
@@ -175,25 +221,62 @@ class _Experiment(NamedTuple):
         return self._replace(resolved=self.resolved._replace(options=options), learner=learner)
 
 
-def _prepare(options: RunOptions) -> _Experiment:
+def _prepare(options: RunOptions, place: Place) -> _Experiment:
     """Loads and makes what the options name. Raises InputError where something does not fit."""
     resolved = resolve(options)
     filled, config = resolved.options, to_config(resolved)
     config["environment"] = environment()
+    if place.mesh is not None:
+        config["environment"] |= {"processes": jax.process_count(), "devices": place.count}
     dataset = load_dataset(filled.dataset, seed=filled.seed, encoding=filled.encoding, source=filled.source)
     check_pool(resolved, len(dataset.labels), dataset.representation is not None)
     config["missing_classes"] = list(dataset.missing_classes)
     if dataset.crc32 is not None:  # what is behind its name may change
         config["data_crc32"] = dataset.crc32
-    return _Experiment(resolved, config, dataset, make_learner(resolved, config, dataset))
+    return _Experiment(resolved, config, dataset, make_learner(resolved, config, dataset, place))
+
+
+def _description(experiment: _Experiment) -> str:
+    """What is to be the same in all processes: the options, the versions, and the data as far as a few rows and
+    all labels show them."""
+    config, dataset = experiment.config, experiment.dataset
+    environment = {name: value for name, value in config["environment"].items() if name not in _OF_A_MACHINE}
+    parts = [dataset.labels, dataset.test_labels, dataset.source_rows]
+    for array in (dataset.inputs, dataset.test_inputs, dataset.representation):
+        parts += [] if array is None else [array[sampled_rows(len(array))]]
+    data = [(part.shape, part.dtype.str, zlib.crc32(np.ascontiguousarray(part).data)) for part in parts]
+    return repr((json.dumps({**config, "environment": environment}), data))
+
+
+def _begun(experiment: _Experiment, out: Path) -> _Experiment:
+    """The experiment as it was first started. Writes config.json and the first batch where there are none."""
+    options = experiment.options
+    if (out / "config.json").exists():
+        known = read_config(out)
+        for remark in check_config(out, known, experiment.config):
+            warnings.warn(f"{remark} since the run in {out} began", UserWarning, stacklevel=3)
+        started = from_config(known, out / "config.json")
+        experiment = experiment.as_started(started.rounds_at_start)._replace(config=known)
+        if options.rounds > started.rounds:
+            write_config(out, {**known, "rounds": options.rounds})
+    elif (out / "rounds.jsonl").exists():
+        raise InputError(f"--out {out} holds rounds.jsonl but no config.json; give another folder")
+    else:
+        write_config(out, experiment.config)
+    # new, or killed before it had written this
+    if not (out / "rounds.jsonl").exists() and read_queried(out) is None:
+        write_queried(out, _first_batch(experiment))
+    return experiment
 
 
 def _remaining_rounds(
-    experiment: _Experiment, out: Path, finished: tuple[Line, ...]
+    experiment: _Experiment, folder: _Folder, finished: list[Line]
 ) -> Iterator[tuple[Line, Line]]:
     """Yields the rounds after those finished, each as soon as it is done: its line, and its line by class."""
-    (_, _, dataset, learner), options = experiment, experiment.options
-    state, labeled, last = _read_back(experiment, out, finished)
+    (_, _, dataset, learner), options, place = experiment, experiment.options, experiment.learner.place
+    labeled, last = folder.told(lambda: _read_back(experiment, folder.out, finished))
+    labeled, last = np.array(labeled, np.int32), Queried(*last)
+    last = last._replace(indices=np.array(last.indices, np.int32), diversity=np.array(last.diversity))
     start = time.perf_counter()
     programs = learner.programs
     compile_seconds = round(time.perf_counter() - start, 3)
@@ -201,14 +284,22 @@ def _remaining_rounds(
     def tell(state: LearnerState, rows: np.ndarray) -> LearnerState:
         padded = np.full(learner.max_labels, -1, np.int32)
         padded[: len(rows)] = rows
-        return programs.tell(state, padded, dataset.labels[padded])  # a row −1 is skipped
+        return programs.tell(state, *place.repeat((padded, dataset.labels[padded])))  # a row −1 is skipped
 
-    inputs, *test = _on_device((dataset.inputs, dataset.test_inputs, dataset.test_labels))
+    inputs, test = place.spread(dataset.inputs), place.spread(dataset.test_inputs)
+    test_labels = place.labels(dataset.test_labels)
     fixed = None if learner.representation is None else dataset.representation
-    representation = inputs if fixed is dataset.inputs else _on_device(fixed)
-    state, key = tell(state, labeled), jax.random.key(options.seed)
+    representation = None if fixed is None else inputs if fixed is dataset.inputs else place.spread(fixed)
+    state = learner.start()
+    state = state._replace(
+        round=jnp.int32(last.round), strategy=_with_leaves(state.strategy, last.strategy, folder.out)
+    )
+    state, key = place.repeat(state), place.key(options.seed)
+    folder.wait()
+    state = tell(state, labeled)
     variables = None
     for number in range(len(finished), options.rounds + 1):
+        folder.wait()
         if last.round < number:
             if variables is None:  # stopped before its query was written: the same key, the same weights
                 variables = programs.fit(key, state, inputs).variables
@@ -219,25 +310,25 @@ def _remaining_rounds(
                 diversity = np.array(batch_diversity(np.asarray(embedding.left), np.asarray(embedding.right)))
             last = Queried(number, np.asarray(rows), query_seconds, _leaves(state.strategy), diversity)
             if np.isnan(diversity).any() or (
-                last.indices.min() < 0 and not learner.evaluate(variables, inputs, dataset.labels).is_finite
+                last.indices.min() < 0
+                and not learner.evaluate(variables, inputs, place.labels(dataset.labels)).is_finite
             ):
                 raise _diverged(number - 1, options)
             _check_batch(last.indices, np.asarray(state.labels), f"strategy {options.strategy}")
-            write_queried(out, last)
+            folder.write(write_queried, last)
+            folder.wait()
             state = tell(state, last.indices)
         fit, fit_seconds = _timed(programs.fit, key, state, inputs)
         variables = fit.variables
-        evaluation = programs.test(variables, *test)
+        evaluation = programs.test(variables, test, test_labels)
         if not evaluation.is_finite:
             raise _diverged(number, options)
         num_correct = int(evaluation.num_correct)
-        metrics, by_class = measure(
-            dataset.test_labels,
-            np.asarray(evaluation.predicted),
-            np.asarray(evaluation.losses),
-            np.asarray(evaluation.confidences),
-            dataset.classes,
+        predicted, losses, confidences = (
+            np.asarray(part)[: len(dataset.test_labels)]  # without padding
+            for part in (evaluation.predicted, evaluation.losses, evaluation.confidences)
         )
+        metrics, by_class = measure(dataset.test_labels, predicted, losses, confidences, dataset.classes)
         line = {
             "round": number,
             "num_labeled": int(state.num_labeled),
@@ -265,11 +356,6 @@ def _diverged(number: int, options: RunOptions) -> EnvironmentFailure:
     )
 
 
-def _on_device(arrays: Any) -> Any:
-    """A pytree of arrays on the device. Data that are mapped into memory are shared by all processes."""
-    return jax.device_put(arrays, may_alias=True)
-
-
 def _check_batch(batch: np.ndarray, labels: np.ndarray, chooser: str) -> None:
     """Raises InputError for rows that come twice, are labeled already, or lie beyond the pool: a strategy's
     mistake that is believed once is in the results for good."""
@@ -294,7 +380,7 @@ def _first_batch(experiment: _Experiment) -> Queried:
         indices = np.random.default_rng([options.seed, 1]).choice(n, options.initial, replace=False)
     else:
         key = jax.random.fold_in(jax.random.key(options.seed), _NO_ROUND)
-        representation = _on_device(dataset.representation)
+        representation = jax.device_put(dataset.representation, may_alias=True)
         program = learner.cold_start.lower(key, representation).compile()
         rows, seconds = _timed(program, key, representation)
         indices = np.asarray(rows)
@@ -302,9 +388,9 @@ def _first_batch(experiment: _Experiment) -> Queried:
     return Queried(0, indices.astype(np.int32), seconds, _leaves(learner.start().strategy), np.empty(0))
 
 
-def _read_by_class(experiment: _Experiment, out: Path, num_finished: int) -> list[Line]:
+def _read_by_class(config: dict[str, Any], out: Path, num_finished: int) -> list[Line]:
     """The lines of per_class.jsonl, without one for a round that was not finished."""
-    if not has_metrics(experiment.config):
+    if not has_metrics(config):
         return []
     lines = read_per_class(out)
     if len(lines) < num_finished:
@@ -315,26 +401,22 @@ def _read_by_class(experiment: _Experiment, out: Path, num_finished: int) -> lis
     return lines[:num_finished]
 
 
-def _read_back(
-    experiment: _Experiment, out: Path, finished: tuple[Line, ...]
-) -> tuple[LearnerState, np.ndarray, Queried]:
-    """The state after the last batch that was written, but for its labels; the rows labeled; that batch."""
-    state = experiment.learner.start()
+def _read_back(experiment: _Experiment, out: Path, finished: list[Line]) -> tuple[np.ndarray, Queried]:
+    """The rows labeled, and the last batch of them that was written."""
     options, n, last = experiment.options, len(experiment.dataset.labels), read_queried(out)
     batches = [line["indices"] for line in finished]
     if last is not None and last.round in (len(finished) - 1, len(finished)):
         if last.round == len(finished):
             batches.append(last.indices.tolist())
-        state = state._replace(strategy=_with_leaves(state.strategy, last.strategy, out))
+        _with_leaves(experiment.learner.start().strategy, last.strategy, out)
     elif not finished:
         raise InputError(f"--out {out} is damaged: it has lost its rounds.jsonl; give another folder")
-    elif not jax.tree.leaves(state.strategy):  # nothing is lost: the query is made again
+    elif not jax.tree.leaves(experiment.learner.start().strategy):  # nothing is lost: the query is made again
         batch, seconds = np.array(batches[-1], np.int32), finished[-1]["query_seconds"]
         last = Queried(len(finished) - 1, batch, seconds, [], np.empty(0))
     else:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
-    labeled = _checked_rows(batches, options, n, out)
-    return state._replace(round=jnp.int32(len(batches) - 1)), labeled, last
+    return _checked_rows(batches, options, n, out), last
 
 
 def _leaves(state: Any) -> list[np.ndarray]:

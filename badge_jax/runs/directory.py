@@ -82,7 +82,8 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
         config: of the run to resume.
 
     Returns:
-        What has changed since and may change the numbers: the user's files, the version, the number of threads.
+        What has changed since and may change the numbers: the user's files, the version, the number of threads
+        or devices.
 
     Raises:
         InputError: for another configuration.
@@ -105,8 +106,9 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
     for name, what in (
         ("badge_jax", "the version of badge_jax, and perhaps the numbers,"),
         ("threads", "the number of threads, and with it the rounding,"),
+        ("devices", "the number of devices that share the run, and with it the rounding,"),
     ):
-        before, after = (part.get("environment", {}).get(name) for part in (known, config))
+        before, after = ({"devices": 1, **part.get("environment", {})}.get(name) for part in (known, config))
         if None not in (before, after) and before != after:
             remarks.append(f"{what} has changed from {before} to {after}")
     return remarks

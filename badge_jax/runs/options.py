@@ -146,12 +146,12 @@ def resolve(options: RunOptions) -> Resolved:
     _check_numbers(filled)
     resolved = Resolved(filled, info, strategy, model, cold_start)
     resolved.make_cold_start()
-    if _has_state(resolved.make_strategy()):
+    if has_state(resolved.make_strategy()):
         return resolved._replace(options=replace(filled, rounds_at_start=rounds_at_start(filled)))
     return resolved._replace(options=replace(filled, rounds_at_start=None))
 
 
-def _has_state(strategy: Strategy) -> bool:
+def has_state(strategy: Strategy) -> bool:
     """Whether a strategy remembers anything: only then does it matter what its ``init`` was given."""
     return bool(jax.tree.leaves(jax.eval_shape(lambda: strategy.init(2**10, 2))))
 

@@ -25,7 +25,9 @@ from badge_jax.learner.active import InitLearner
 from badge_jax.models import PRECISIONS, Model, standardized
 from badge_jax.pool import Pool
 from badge_jax.rows import Rows
-from badge_jax.runs.options import Resolved, rounds_at_start
+from badge_jax.runs.options import Resolved, has_state, rounds_at_start
+from badge_jax.runs.place import Place
+from badge_jax.strategies import Strategy
 from badge_jax.training import FitOptions, make_evaluate, make_optimizer, make_predict
 
 
@@ -59,10 +61,12 @@ class Learner:
         embed: ``(variables, inputs [n, ...], batch [k] int32) -> Rows``, the batch's gradient embeddings.
         cold_start: ``(key, representation [n, d'] or None) -> rows [initial] int32``, the first to label; None
             for random ones.
-        inputs: shape and dtype of the pool.
-        test_inputs: shape and dtype of the test set.
-        representation: shape and dtype of what ``ask`` is given; None where the strategy does not need it.
+        num_pool: rows of the pool, without padding.
+        inputs: shape, dtype and sharding of the pool.
+        test_inputs: those of the test set.
+        representation: those of what ``ask`` is given; None where the strategy does not need it.
         max_labels: room for labeled rows; no fewer than the run labels.
+        place: where the arrays lie.
     """
 
     init: InitLearner
@@ -73,23 +77,28 @@ class Learner:
     evaluate: Wrapped
     embed: Callable[..., Rows]
     cold_start: Wrapped | None
+    num_pool: int
     inputs: jax.ShapeDtypeStruct
     test_inputs: jax.ShapeDtypeStruct
     representation: jax.ShapeDtypeStruct | None
     max_labels: int
+    place: Place
 
     def start(self) -> LearnerState:
-        """The state with nothing labeled."""
-        return self.init(self.inputs.shape[0], self.num_rounds, self.max_labels)
+        """The state with nothing labeled, on one device. Padding is excluded."""
+        n = self.inputs.shape[0]
+        state = self.init(n, self.num_rounds, self.max_labels)
+        return state if n == self.num_pool else state._replace(excluded=jnp.arange(n) >= self.num_pool)
 
     @cached_property
     def programs(self) -> Programs:
         """Compiled side by side, or read from where compiled programs are kept."""
-        key, state = jax.random.key(0), jax.eval_shape(self.start)
-        told = jax.ShapeDtypeStruct((self.max_labels,), jnp.int32)
-        labels = jax.ShapeDtypeStruct(self.test_inputs.shape[:1], jnp.int32)
+        there = self.place.repeated_shapes
+        key, state = there(jax.eval_shape(lambda: (jax.random.key(0), self.start())))
+        told = there(jax.ShapeDtypeStruct((self.max_labels,), jnp.int32))
+        labels = there(jax.ShapeDtypeStruct(self.test_inputs.shape[:1], jnp.int32))
         fit = self.fit.trace(key, state, self.inputs)
-        variables = fit.out_info.variables
+        variables = there(fit.out_info.variables)
         traced = [
             self.ask.trace(key, state, variables, self.inputs, self.representation),
             fit,
@@ -102,16 +111,20 @@ class Learner:
         return Programs(fit, ask, tell, test)
 
 
-def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset) -> Learner:
+def make_learner(
+    resolved: Resolved, config: Mapping[str, Any], dataset: Dataset, place: Place = Place()
+) -> Learner:
     """The learner of a run.
 
     Args:
         resolved: the run's options.
         config: everything that decides the run's result, with JAX's settings and the user's files.
         dataset: the run's data.
+        place: where the arrays lie.
 
     Raises:
-        InputError: when the network cannot take such inputs, or the strategy cannot choose such batches.
+        InputError: when the network cannot take such inputs, or the strategy cannot choose such batches, or not
+            there.
     """
     kind = _Kind(
         config=json.dumps({**config, "seed": None, "missing_classes": None}),
@@ -121,6 +134,7 @@ def make_learner(resolved: Resolved, config: Mapping[str, Any], dataset: Dataset
         test_inputs=_shape_of(dataset.test_inputs),
         num_classes=len(dataset.classes),
         channels=dataset.channels,
+        place=place,
         resolved=resolved,
     )
     last = _LAST.get()
@@ -157,7 +171,8 @@ _LAST: ContextVar[_Last | None] = ContextVar("last learner", default=None)
 
 @dataclass(frozen=True)
 class _Kind:
-    """What decides a learner: the configuration but for the seed, the makers, and the shapes of the data."""
+    """What decides a learner: the configuration but for the seed, the makers, the shapes and the place of the
+    data."""
 
     config: str
     makers: tuple[Callable, ...]
@@ -166,11 +181,13 @@ class _Kind:
     test_inputs: jax.ShapeDtypeStruct
     num_classes: int
     channels: Channels | None
+    place: Place
     resolved: Resolved = field(compare=False)
 
 
 def _make_learner(kind: _Kind) -> Learner:
-    model, options = _make_model(kind), kind.resolved.options
+    model, options, place = _make_model(kind), kind.resolved.options, kind.place
+    inputs = place.spread_shape(kind.inputs)
     num_rounds = rounds_at_start(options)
     # room for more than the run labels, so that most runs of other lengths share the programs
     most = options.initial + options.rounds * options.batch_size
@@ -178,15 +195,20 @@ def _make_learner(kind: _Kind) -> Learner:
     where = f"--strategy {options.strategy} with --batch-size {options.batch_size}"
     try:
         strategy = kind.resolved.make_strategy()
-        representation = kind.representation if "representation" in strategy.needs else None
+        if place.mesh is not None:
+            _check_shared(strategy, options.strategy)
+        is_read = kind.representation is not None and "representation" in strategy.needs
+        representation = place.spread_shape(kind.representation) if is_read else None  # type: ignore[arg-type]
         learner = make_active_learner(
             model,
             make_optimizer(options.learning_rate, clip=options.clip),  # type: ignore[arg-type]  # resolved
             strategy,
             options.batch_size,
             FitOptions(options.minibatch_size, options.target_accuracy, options.max_epochs),  # type: ignore[arg-type]
+            sharding=place.rows,
+            minibatch_sharding=place.rows,
         )
-        fit, ask, tell = jax.jit(learner.fit), jax.jit(learner.ask), jax.jit(learner.tell)
+        fit, ask, tell = place.jit(learner.fit), place.jit(learner.ask), place.jit(learner.tell)
 
         def ask_once(
             key: jax.Array, inputs: jax.Array, representation: jax.Array | None
@@ -195,7 +217,9 @@ def _make_learner(kind: _Kind) -> Learner:
             rows, after = ask(key, state, model.init(key, inputs[:1]), inputs, representation)
             return rows, state.strategy, after.strategy
 
-        rows, before, after = jax.eval_shape(ask_once, jax.random.key(0), kind.inputs, representation)
+        rows, before, after = jax.eval_shape(ask_once, jax.random.key(0), inputs, representation)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{where}: {names.problem_of(error, kind.resolved.strategy.source)}") from error
     _check_answer(where, rows, options.batch_size)
@@ -207,14 +231,30 @@ def _make_learner(kind: _Kind) -> Learner:
         fit=fit,
         ask=ask,
         tell=tell,
-        evaluate=jax.jit(make_evaluate(model)),
-        embed=jax.jit(_make_embed(model)),
+        evaluate=place.jit(make_evaluate(model, sharding=place.rows)),
+        embed=place.jit(_make_embed(model)),
         cold_start=None if options.cold_start == paper.COLD_START else _make_cold_start(kind),
-        inputs=kind.inputs,
-        test_inputs=kind.test_inputs,
+        num_pool=kind.inputs.shape[0],
+        inputs=inputs,
+        test_inputs=place.spread_shape(kind.test_inputs),
         representation=representation,
         max_labels=max_labels,
+        place=place,
     )
+
+
+def _check_shared(strategy: Strategy, name: str) -> None:
+    """Raises InputError for a strategy that several devices cannot share."""
+    if strategy.plan is None:
+        raise InputError(
+            f"strategy {name} has no plan, so it needs the whole pool on one device; wanted it without "
+            "--distributed, or one that scores or embeds every row by itself, such as badge, coreset or margin"
+        )
+    if has_state(strategy):
+        raise InputError(
+            f"strategy {name} remembers something from batch to batch; wanted it without --distributed, or one "
+            "that does not"
+        )
 
 
 def _make_cold_start(kind: _Kind) -> Wrapped:

@@ -7,13 +7,13 @@ from functools import partial
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from badge_jax._version import __version__
 from badge_jax.array_files import StoredArray
 from badge_jax.errors import InputError
-from badge_jax.processes import agree
+from badge_jax.processes import agree, mesh_of_processes, sampled_rows
 from badge_jax.selection._select import Selection
 from badge_jax.selection.choose import check_picks
 from badge_jax.selection.copies import remarks_on_repeats
@@ -30,7 +30,7 @@ from badge_jax.selection.survey import (
     validity_of,
 )
 from badge_jax.selection.task import Task
-from badge_jax.shards import Shards, can_hold_pool, on_each_device, shard_pool
+from badge_jax.shards import Shards, on_each_device, shard_pool
 from badge_jax.strategies import Ranked, Strategy, on_devices
 
 
@@ -61,7 +61,7 @@ def run_distributed(task: Task) -> Selection:
         ...     run_distributed(task).indices.tolist()
         [1, 2]
     """
-    mesh = _mesh()
+    mesh = mesh_of_processes()
     strategy = _on_devices(task, NamedSharding(mesh, P("pool")))
     agree(_description(task))
     part = _spread(task, mesh)
@@ -87,16 +87,6 @@ def run_distributed(task: Task) -> Selection:
     return Selection(indices, remarks, {})
 
 
-def _mesh() -> Mesh:
-    """A mesh of the devices of all processes."""
-    count = len(jax.devices())
-    if not can_hold_pool(count):
-        raise InputError(
-            f"{jax.process_count()} processes have {count} devices; wanted 1, 2, 4, 8 or another power of two"
-        )
-    return jax.make_mesh((count,), ("pool",), axis_types=(AxisType.Auto,))
-
-
 def _on_devices(task: Task, sharding: NamedSharding) -> Strategy:
     """The task's strategy for a pool on all devices. Raises InputError for a task that cannot be spread so."""
     if task.strategy.plan is None:
@@ -119,10 +109,18 @@ def _on_devices(task: Task, sharding: NamedSharding) -> Strategy:
 
 
 def _description(task: Task) -> str:
-    """What is to be the same in all processes."""
-    shapes = [(matrix.name, matrix.shape, matrix.dtype.str) for matrix in task.needed]
+    """What is to be the same in all processes; of the files, the shapes and a few rows."""
+    files = [
+        (
+            matrix.name,
+            matrix.shape,
+            matrix.dtype.str,
+            zlib.crc32(matrix.take(sampled_rows(matrix.shape[0])).tobytes()),
+        )
+        for matrix in task.needed
+    ]
     rows = zlib.crc32(task.available.tobytes())
-    return repr((__version__, jax.__version__, task.k, task.seed, task.name, task.code, shapes, rows))
+    return repr((__version__, jax.__version__, task.k, task.seed, task.name, task.code, files, rows))
 
 
 def _spread(task: Task, mesh: Mesh) -> Part:

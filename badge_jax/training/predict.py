@@ -73,7 +73,9 @@ class Evaluation(NamedTuple):
     confidences: jax.Array
 
 
-def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], Evaluation]:
+def make_evaluate(
+    model: Model, *, sharding: NamedSharding | None = None
+) -> Callable[[Variables, jax.Array, jax.Array], Evaluation]:
     """Makes the function that tries a network on labeled rows, in evaluation mode.
 
     It works in batches like `make_predict` and keeps a few numbers of each row, not the outputs. Losses and
@@ -82,9 +84,11 @@ def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], E
 
     Args:
         model: the network.
+        sharding: how the inputs lie on devices, if not as the array says; see `shard_pool`.
 
     Returns:
-        ``evaluate(variables, inputs [n, ...], labels [n] int32) -> Evaluation``, a pure function.
+        ``evaluate(variables, inputs [n, ...], labels [n] int32) -> Evaluation``, a pure function. Rows of label
+        −1 do not count.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -97,12 +101,13 @@ def make_evaluate(model: Model) -> Callable[[Variables, jax.Array, jax.Array], E
         >>> 0 <= int(evaluation.num_correct) <= 20, bool(evaluation.is_finite), evaluation.losses.shape
         (True, True, (20,))
     """
-    measure = _make_over_batches(model, _measure_rows)
+    measure = _make_over_batches(model, _measure_rows, sharding=sharding)
 
     def evaluate(variables: Variables, inputs: jax.Array, labels: jax.Array) -> Evaluation:
         rows = measure(variables, inputs, labels)
         num_correct = jnp.sum(rows.predicted == labels, dtype=jnp.int32)
-        return Evaluation(num_correct, jnp.all(rows.are_finite), rows.predicted, rows.losses, rows.confidences)
+        is_finite = jnp.all(rows.are_finite | (labels < 0))
+        return Evaluation(num_correct, is_finite, rows.predicted, rows.losses, rows.confidences)
 
     return evaluate
 

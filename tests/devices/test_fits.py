@@ -173,6 +173,28 @@ def test_rounds_of_a_learner(axis_type, is_shared, compilations):
             np.testing.assert_array_equal(weights_there, weights)
 
 
+def test_numbers_of_64_bits():
+    """With JAX's switch on, four devices that share fit and query choose what one does."""
+    inputs, _, told = data_of("mlp")
+    rows = NamedSharding(mesh_of(4), P("pool"))
+
+    def picks_of(inputs, **options):
+        learner = make_active_learner(
+            MODELS["mlp"], make_optimizer(1e-2), STRATEGIES["coreset"](), 10, OPTIONS, **options
+        )
+        state = learner.init(len(inputs), 1, CAPACITY)
+        state = learner.tell(state, np.arange(N, len(inputs)), np.full(len(inputs) - N, -1))  # no rows
+        state = learner.tell(state, told, told % 3)
+        variables = jax.jit(learner.fit)(jax.random.key(3), state, inputs).variables
+        return jax.jit(learner.ask)(jax.random.key(3), state, variables, inputs)[0].tolist()
+
+    with jax.enable_x64(True):
+        assert jnp.arange(1).dtype == jnp.int64
+        alone = picks_of(jnp.asarray(inputs))
+        there, _ = shard_pool(inputs, rows.mesh)
+        assert picks_of(there, sharding=rows, minibatch_sharding=rows) == alone
+
+
 def test_what_does_not_spread_rows_is_refused():
     for wrong in (P(), P(None), P("batch", None)):
         with pytest.raises(

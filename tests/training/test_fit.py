@@ -162,7 +162,9 @@ def test_an_output_that_is_not_finite_is_told(part, value):
     evaluate = make_evaluate(Model(lambda key, x: {}, apply))
     inputs = jnp.zeros((300, 4))
     assert bool(evaluate({}, inputs, jnp.zeros(300, int)).is_finite)
-    assert not bool(evaluate({}, inputs.at[299, 0].set(7), jnp.zeros(300, int)).is_finite)
+    wrong = inputs.at[299, 0].set(7)
+    assert not bool(evaluate({}, wrong, jnp.zeros(300, int)).is_finite)
+    assert bool(evaluate({}, wrong, jnp.zeros(300, int).at[299].set(-1)).is_finite), "a row that does not count"
 
 
 def test_wrong_options_are_refused():
