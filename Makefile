@@ -2,6 +2,7 @@
 # make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
 # make cluster | formats              installs submitit and Dask; what reads Parquet, HDF5 and other files
 # make test-extras | test-all         the tests that need those; every test, slow ones too
+# make devices                        compiles programs for TPUs that this machine has not, and checks them
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -13,22 +14,32 @@ QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backen
 
 NEWEST ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12)
 
-.PHONY: demo test test-extras test-all test-newest lint bench peers data cluster formats clean
+.PHONY: demo test test-extras test-all devices test-newest lint bench peers data cluster formats clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
 
 test: .venv/.test
-	$(QUICK) $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(QUICK) $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not devices"
 
 test-extras: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "extras and not slow"
 
 test-all: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not devices"
+
+# libtpu lies aside: a JAX that finds it would look for a TPU. The version is the one that jax[tpu] of the pinned jax wants.
+CHIPS ?= .chips
+
+devices: .venv/.test
+	@test -e $(CHIPS)/.libtpu || { $(PIP) --no-deps --upgrade --target $(CHIPS) 'libtpu==0.0.42.*' 2>/dev/null \
+	  && touch $(CHIPS)/.libtpu; } || true
+	@if test -e $(CHIPS)/.libtpu; then \
+	  BADGE_JAX_CHIPS=$(CHIPS) JAX_PLATFORMS=cpu $(BIN)/python -m pytest --numprocesses auto -m devices tests/chips; \
+	else echo "make devices: skipped, libtpu 0.0.42 cannot be installed here"; fi
 
 test-newest: .venv-newest/.test
-	.venv-newest/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	.venv-newest/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not devices"
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -48,7 +59,7 @@ cluster: .venv/.cluster
 formats: .venv/.formats
 
 clean:
-	rm -rf .venv .venv-newest
+	rm -rf .venv .venv-newest $(CHIPS)
 
 # A stamp is written last, so that an interrupted install is done again.
 .venv/.demo: pyproject.toml constraints.txt

@@ -357,9 +357,25 @@ def _drift(rows: Rows, chain: Chain) -> jax.Array:
 def _refreshed(rows: Rows, chain: Chain) -> Chain:
     """The chain with its inverse computed from the rows; unchanged if float32 finds the matrix singular."""
     members = _unit_rows(rows, chain.members).rows
-    factor = jax.scipy.linalg.cho_factor(inner_products(members, members), lower=True)
-    inverse = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(chain.members), dtype=jnp.float32))
+    products = inner_products(members, members)
+    # for a TPU, XLA writes out the blocks of Cholesky and of the solves one by one: much code, slow to compile
+    inverse = jax.lax.platform_dependent(products, tpu=_inverse_by_sweeps, default=_inverse_by_cholesky)
     return chain._replace(inverse=jnp.where(jnp.all(jnp.isfinite(inverse)), inverse, chain.inverse))
+
+
+def _inverse_by_cholesky(products: jax.Array) -> jax.Array:
+    """The inverse of a positive definite matrix [k, k]; not finite if float32 finds it singular."""
+    factor = jax.scipy.linalg.cho_factor(products, lower=True)
+    return jax.scipy.linalg.cho_solve(factor, jnp.eye(len(products), dtype=jnp.float32))
+
+
+def _inverse_by_sweeps(products: jax.Array) -> jax.Array:
+    """The same by sweeping out every row in turn: k passes over a matrix that stays symmetric."""
+
+    def sweep(p: jax.Array, swept: jax.Array) -> jax.Array:
+        return jnp.where(swept[p, p] > 0, _sweep(swept, p), jnp.nan)  # the pivots are Cholesky's, squared
+
+    return -jax.lax.fori_loop(0, len(products), sweep, products)
 
 
 def _compact(indices: jax.Array) -> jax.Array:

@@ -13,7 +13,17 @@ from scipy import stats
 
 from badge_jax import Rows, dense_rows, gradient_embedding, k_dpp_swap
 from badge_jax.samplers import k_dpp
-from badge_jax.samplers.k_dpp import Chain, Proposals, _exchange, _refreshed, _shuffled, _unit_rows, run_chain
+from badge_jax.samplers.k_dpp import (
+    Chain,
+    Proposals,
+    _exchange,
+    _inverse_by_cholesky,
+    _inverse_by_sweeps,
+    _refreshed,
+    _shuffled,
+    _unit_rows,
+    run_chain,
+)
 
 
 def random_rows(n, c=3, d=4, seed=0, spread=0.5):
@@ -165,6 +175,22 @@ def test_inverse_where_all_rows_are_much_alike(num_steps):
     error, best = (np.max(np.abs(inverse - exact)) / np.max(exact) for inverse in (chain.inverse, fresh))
     assert best < 1e-3
     assert error < 4 * best + 1e-4
+
+
+@pytest.mark.parametrize("invert", [_inverse_by_cholesky, _inverse_by_sweeps])
+def test_inverses_of_either_kind(invert):
+    """TPUs sweep. An inverse of float32 is right to about k roundings times the condition number."""
+    rng, k = np.random.default_rng(0), 40
+    for alike in (0.0, 3.0, 30.0):  # a common part: condition numbers from 1e2 to 1e5
+        points = rng.normal(size=(k, 60)) + alike
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        products = (points @ points.T).astype(np.float32)
+        exact = np.linalg.inv(products.astype(np.float64))
+        error = np.linalg.norm(invert(jnp.asarray(products)) - exact, 2) / np.linalg.norm(exact, 2)
+        assert error < k * np.finfo(np.float32).eps * np.linalg.cond(products)
+    points[7] = points[3]
+    singular = jnp.asarray(points @ points.T, jnp.float32) * jnp.float32(0.75)
+    assert not np.isfinite(invert(singular.at[7].set(singular[3]).at[:, 7].set(singular[:, 3]))).all()
 
 
 def test_a_pool_of_copies_and_zeros_is_left_behind():
