@@ -339,11 +339,11 @@ def made_up_images(
     patterns = 127.5 + contrast * jax.random.uniform(keys[1], (10, *shape), minval=-127.5, maxval=127.5)
 
     @jax.jit
-    def make() -> jax.Array:
-        noisy = patterns[labels] + noise * jax.random.normal(keys[2], (n, *shape))
+    def make(key: jax.Array, labels: jax.Array, patterns: jax.Array) -> jax.Array:
+        noisy = patterns[labels] + noise * jax.random.normal(key, (n, *shape))
         return jnp.clip(noisy, 0, 255).astype(jnp.uint8)
 
-    return make(), np.asarray(labels)
+    return make(keys[2], labels, patterns), np.asarray(labels)
 
 
 def cifar_network(width: int) -> Model:
