@@ -23,6 +23,7 @@ from badge_jax import (
     shard_pool,
 )
 from badge_jax.strategies import Ranked, Spread, on_devices, planned
+from benchmarks.cost_model import compiled_traffic, incremental_traffic, lazy_traffic, traffic_of
 
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices: tests/test_devices.py")
 
@@ -44,6 +45,9 @@ def rows_of(kind):
 KINDS = ("plain", "long tails", "copies", "zero")
 SAMPLERS = {
     "kmeans_plusplus": lambda key, rows, mask, **more: kmeans_plusplus(key, rows, 40, available=mask, **more),
+    "kmeans_plusplus, max_norm": lambda key, rows, mask, **more: kmeans_plusplus(
+        key, rows, 40, available=mask, first="max_norm", **more
+    ),
     "lazy": lambda key, rows, mask, **more: lazy_kmeans_plusplus(key, rows, K, available=mask, **more),
     "lazy, norm": lambda key, rows, mask, **more: lazy_kmeans_plusplus(
         key, rows, K, available=mask, first="norm", **more
@@ -60,18 +64,41 @@ def test_picks_are_the_same_on_any_number_of_devices(name):
         rows = rows_of(kind)
         alone = sampler(key, jax.tree.map(jnp.asarray, rows), jnp.asarray(mask)).tolist()
         assert len({*alone}) == len(alone), kind
-        for count in (2, 8) if name == "kmeans_plusplus" else (1, 2, 4, 8):
+        for count in (2, 8) if "kmeans" in name else (1, 2, 4, 8):
             (there, free), is_row = shard_pool((rows, mask), mesh_of(count))
             assert sampler(key, there, free & is_row).tolist() == alone, (kind, count)
 
 
-def test_centers_from_the_start():
-    centers = np.random.default_rng(2).random(N) < 0.1
-    for kind in ("plain", "copies"):
-        rows = rows_of(kind)
-        alone = k_center_greedy(jax.tree.map(jnp.asarray, rows), K, centers=jnp.asarray(centers)).tolist()
-        (there, marks), is_row = shard_pool((rows, centers), mesh_of(8))
-        assert k_center_greedy(there, K, available=is_row & ~marks, centers=marks).tolist() == alone, kind
+@pytest.mark.parametrize("kind", KINDS)
+def test_centers_from_the_start(kind):
+    centers, rows = np.random.default_rng(2).random(N) < 0.1, rows_of(kind)
+    alone = k_center_greedy(jax.tree.map(jnp.asarray, rows), K, centers=jnp.asarray(centers)).tolist()
+    for count in (1, 2, 4, 8):
+        (there, marks), is_row = shard_pool((rows, centers), mesh_of(count))
+        picks = k_center_greedy(there, K, available=is_row & ~marks, centers=marks)
+        assert picks.tolist() == alone, count
+
+
+@pytest.mark.parametrize("kind", ["plain", "copies", "zero"])
+def test_margin(kind):
+    """Copies have equal margins, and all rows where all logits are 0. The lowest row numbers come first."""
+    logits, labeled = rows_of(kind).left, np.random.default_rng(2).random(N) < 0.1
+    best = np.sort(logits.astype(np.float64), axis=1)
+    p = np.exp(best - best[:, -1:])
+    margins = np.where(labeled, np.inf, (p[:, -1] - p[:, -2]) / p.sum(1))
+    margin = STRATEGIES["margin"]()
+
+    def ask(logits, labeled, is_row):
+        pool = Pool(logits, None, jnp.where(labeled, 0, -1), labeled, is_row & ~labeled)
+        return margin.query(jax.random.key(0), (), pool, K)[0].tolist()
+
+    alone = ask(jnp.asarray(logits), jnp.asarray(labeled), jnp.ones(N, bool))
+    np.testing.assert_allclose(margins[alone], np.sort(margins)[:K], atol=1e-6)
+    if kind == "zero":
+        assert alone == np.flatnonzero(~labeled)[:K].tolist()
+    for count in (1, 2, 4, 8):
+        parts, is_row = shard_pool((logits, labeled), mesh_of(count))
+        assert ask(*parts, is_row) == alone, count
 
 
 @pytest.mark.parametrize("name", ["lazy", "k-center"])
@@ -96,9 +123,25 @@ def test_a_program_gathers_no_pool(name):
     alone = SAMPLERS[name](key, jax.tree.map(jnp.asarray, rows), jnp.ones(N, bool))
     assert compiled(key, there, is_row).tolist() == alone.tolist()
     assert max(collectives_of(compiled)) < len(there), "entries"
+    if name == "lazy":
+        assert traffic_of(compiled.as_text()) == by_loops(lazy_traffic(len(there), C, D))
 
     gathering = jax.jit(lambda rows: jnp.sum(rows.left[::-1], axis=1)).lower(there).compile()
     assert max(collectives_of(gathering)) >= len(there) / 8, "the pattern finds collectives"
+
+
+def by_loops(traffic):
+    """Numbered by the loops around: folds are in one, batches in another within it."""
+    return {loops: traffic[name] for loops, name in enumerate(("start", "fold", "batch"))}
+
+
+def test_traffic_is_that_of_the_cost_model():
+    """Collectives, and the numbers in them, of a larger pool on fewer devices."""
+    n, c, d = 2**17, 10, 64
+    counted = compiled_traffic(lazy_kmeans_plusplus, n, c, d, K, num_devices=2)
+    assert counted == by_loops(lazy_traffic(n, c, d))
+    counted = compiled_traffic(kmeans_plusplus, n, c, d, K, num_devices=4)
+    assert counted[1] == incremental_traffic(n, c, d)
 
 
 @pytest.mark.parametrize("first", ["uniform", "norm"])
