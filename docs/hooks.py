@@ -1,7 +1,7 @@
 """What MkDocs asks while it builds the site: which files are pages, and whether the finished site is whole.
 
-A page has the path on the site that it has in the repository, so one link serves both. What follows the first
-two functions needs no MkDocs, and the tests call it.
+A page has the path on the site that it has in the repository, so one link serves both. The functions whose
+names do not begin with on_ need no MkDocs, and tests call them.
 """
 
 import contextlib
@@ -40,6 +40,15 @@ PACKAGES += ("analysis", "cli")
 COMMANDS = ("run", "sweep", "status", "report", "select", "campaign", "datasets", "strategies")
 
 
+def on_config(config):
+    """The tutorials in the navigation, behind the first steps: those that there are."""
+    folder = ROOT / "docs" / "tutorials"
+    pages = sorted(folder.glob("*.md"), key=lambda path: (path.stem != "index", path.name))
+    if pages:
+        config.nav.insert(2, {"Tutorials": [path.relative_to(ROOT).as_posix() for path in pages]})
+    return config
+
+
 def on_files(files, config):
     """The pages and pictures, under the paths of the repository."""
     from mkdocs.structure.files import File, Files
@@ -48,6 +57,15 @@ def on_files(files, config):
     own = [File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sources(ROOT)]
     help_page = File.generated(config, "docs/reference/command-line.md", content=command_line_page())
     return Files([*theme, *own, help_page])
+
+
+def on_nav(nav, config, files):
+    """Fails where a page cannot be reached by the navigation."""
+    from mkdocs.exceptions import PluginError
+
+    pages = {file.src_uri for file in files.documentation_pages()}
+    if lost := lost_pages(pages, {page.file.src_uri for page in nav.pages}):
+        raise PluginError(f"not in the navigation (mkdocs.yml): {', '.join(lost)}")
 
 
 def on_post_build(config):
@@ -65,6 +83,11 @@ def sources(root):
     """Paths of the site's files in the repository, such as ``docs/data.md``."""
     found = {path for folder in FOLDERS for path in (root / folder).rglob("*") if path.suffix in KINDS}
     return sorted({*PAGES, *LINKED, *(path.relative_to(root).as_posix() for path in found)})
+
+
+def lost_pages(pages, reached):
+    """The pages that no entry leads to. Those of benchmarks/results are reached from benchmarks/README.md."""
+    return sorted(page for page in pages - reached if not page.startswith("benchmarks/results/"))
 
 
 def command_line_page():
@@ -88,10 +111,10 @@ CAMPAIGN = ("start", "next", "tell", "status", "export")
 
 
 def help_of(words, main):
-    """What the command line prints for some words, at a width of 100 and without colours."""
+    """What the command line prints for some words, at a width of 84 and without colours."""
     printed = io.StringIO()
     kept = {name: os.environ.get(name) for name in ("COLUMNS", "NO_COLOR")}
-    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    os.environ.update(COLUMNS="84", NO_COLOR="1")
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main(words)

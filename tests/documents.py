@@ -2,7 +2,8 @@
 
 A block without a mark is run by a test: Python as it stands, commands by a shell, pages from top to bottom. A
 comment on the line above a block marks it: ``<!-- needs: WHAT -->`` says what it lacks to be run by a test, and
-``<!-- file: NAME -->`` that it is a file, which the page's commands read. A block of ``text`` is no command.
+``<!-- file: NAME -->`` that it is a file, which the page's commands read. A first line ``# needs WHAT`` does as
+well. A block of ``text`` is no command. Tutorials have a test of their own.
 """
 
 import re
@@ -12,14 +13,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-RESULTS = ["benchmarks/README.md", "experiments/results/README.md"]
-OTHER_PAGES = [
-    "CHANGELOG.md",
-    *RESULTS,
-    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*/*.md")),
-]
+TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
+REFERENCE = sorted(f"docs/reference/{path.name}" for path in (ROOT / "docs" / "reference").glob("*.md"))
+OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", "experiments/results/README.md", *REFERENCE, *TUTORIALS]
 FENCE = re.compile(
-    r"(?:<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 
 
@@ -42,7 +40,9 @@ class Block(NamedTuple):
     @property
     def needs(self) -> str:
         """What the block needs that a test has not; "" for one that is run."""
-        return self.mark.removeprefix("needs: ") if self.mark.startswith("needs: ") else ""
+        first = self.text.partition("\n")[0]
+        said = first.removeprefix("# ") if first.startswith("# needs") else self.mark
+        return said.removeprefix("needs").removeprefix(":").strip() if said.startswith("needs") else ""
 
     @property
     def file(self) -> str:

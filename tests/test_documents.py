@@ -7,17 +7,21 @@ import socket
 import struct
 import subprocess
 import sys
+import tomllib
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import OTHER_PAGES, PAGES, ROOT, blocks_of, text_of
+import release
+import yaml
+from documents import OTHER_PAGES, PAGES, ROOT, TUTORIALS, blocks_of, text_of
 
 from badge_jax import STRATEGIES
 from badge_jax.cli import _main
 
 RUN_ELSEWHERE = {"docs/campaign.md": "tests/cli/test_campaign.py"}
+RUN_ELSEWHERE |= dict.fromkeys(TUTORIALS, "tests/test_tutorials.py")
 WITH_COMMANDS = [page for page in PAGES if any(not block.language for block in blocks_of(page))]
 ALL_BLOCKS = [block for page in PAGES + OTHER_PAGES for block in blocks_of(page)]
 
@@ -31,11 +35,11 @@ def test_every_block_is_run_or_marked(page):
         where = f"{page}, line {block.line}"
         assert block.language in ("", "python", "text", "toml", "yaml", "py"), f"{where}: {block.language}"
         assert not block.mark or block.needs or block.file, f"{where}: {block.mark}"
-        is_run = block.language in ("", "python") and page in PAGES
+        is_run = block.language in ("", "python") and page in PAGES + TUTORIALS
         assert is_run or block.language == "text" or block.mark, (
             f"{where}: nothing runs it, and no mark says why"
         )
-        if not block.language and not block.needs:
+        if not block.language and not block.needs and page not in TUTORIALS:
             for words in block.commands():
                 programs = {"badge-jax", "export", "for", "done;"}
                 assert words[0] in programs or words[0].startswith("--"), f"{where}: {words[0]} is not run"
@@ -95,6 +99,26 @@ def test_every_target_of_make_exists():
         named += re.findall(r"^make ([a-z-]+)", text_of(page), re.MULTILINE)
         for target in " ".join(named).split():
             assert target in targets, f"{page} names make {target}"
+
+
+def test_the_public_workflow():
+    """Its targets exist, and its versions are those that the package says it takes."""
+    workflow = yaml.safe_load(text_of(".github/workflows/ci.yml"))["jobs"]
+    targets = {*re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)}
+    runs = [step["run"] for job in workflow.values() for step in job["steps"] if "run" in step]
+    named = {word for run in runs if run.startswith("make ") for word in run.split()[1:]}
+    assert named - targets <= {"devices"}, "not in the Makefile"
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    oldest_jax, newest_jax = workflow["versions"]["strategy"]["matrix"]["jax"]
+    (wanted,) = (name for name in project["dependencies"] if name.startswith("jax"))
+    assert oldest_jax == f"{wanted.replace('>=', '==')}.0"
+    assert newest_jax == "jax"
+    assert f">={workflow['versions']['strategy']['matrix']['python'][0]}" == project["requires-python"]
+
+
+def test_every_extra_is_installed_by_the_release_check():
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {*extras} == {*release.CHECKS, *release.ON_HARDWARE} - {"none"}
 
 
 PROGRAM = """#!{python}
@@ -169,7 +193,7 @@ def test_commands_run(page, desk):
 
 def test_what_runs_elsewhere_does():
     for page, test in RUN_ELSEWHERE.items():
-        assert Path(page).name in text_of(test)
+        assert Path(page).stem in text_of(test)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
@@ -221,6 +245,13 @@ def test_every_public_package_is_in_the_reference(hooks):
     assert {*hooks.PACKAGES} == {"", *packages}
     for name in packages:
         assert f"::: badge_jax.{name}\n" in text_of(f"docs/reference/{name}.md")
+
+
+def test_a_page_outside_the_navigation_is_reported(hooks):
+    nav = set(re.findall(r"([\w/.-]+\.md)$", text_of("mkdocs.yml").partition("\nnav:")[2], re.MULTILINE))
+    pages = {path for path in hooks.sources(ROOT) if path.endswith(".md") and path not in TUTORIALS}
+    assert hooks.lost_pages(pages, nav) == []
+    assert hooks.lost_pages(pages, nav - {"docs/data.md"}) == ["docs/data.md"]
 
 
 @pytest.mark.parametrize(
