@@ -3,6 +3,8 @@
 # make cluster | formats              installs submitit and Dask; what reads Parquet, HDF5 and other files
 # make test-extras | test-all         the tests that need those; every test, slow ones too
 # make devices                        compiles programs for TPUs that this machine has not, and checks them
+# make docs                           the site, into build/site; fails where a name or a link lacks its end
+# make release-check                  sdist and wheel, installed with each extra in environments of their own
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -14,7 +16,7 @@ QUICK := XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false --xla_backen
 
 NEWEST ?= $(shell command -v python3.14 || command -v python3.13 || command -v python3.12)
 
-.PHONY: demo test test-extras test-all devices test-newest lint bench peers data cluster formats clean
+.PHONY: demo test test-extras test-all devices test-newest lint bench peers data cluster formats docs release-check clean
 
 demo: .venv/.demo
 	$(BIN)/python -m experiments.demo
@@ -58,6 +60,14 @@ cluster: .venv/.cluster
 
 formats: .venv/.formats
 
+# The variable silences an advertisement of the theme's successor.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo build/site/index.html
+
+release-check:
+	$(PYTHON) tests/release.py
+
 clean:
 	rm -rf .venv .venv-newest $(CHIPS)
 
@@ -86,6 +96,10 @@ clean:
 
 .venv/.formats: .venv/.test
 	$(PIP) --editable '.[formats]'
+	touch $@
+
+.venv/.docs: .venv/.demo
+	$(PIP) --group docs
 	touch $@
 
 .venv-newest/.test: pyproject.toml

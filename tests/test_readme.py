@@ -5,27 +5,21 @@ from pathlib import Path
 
 import jax
 import pytest
+from documents import OTHER_PAGES, PAGES, ROOT, blocks_of, python_blocks, text_of
 from test_layers import LAYERS
 
 from badge_jax import STRATEGIES, Pool, Strategy
 from badge_jax.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
-OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", "experiments/results/README.md", *TUTORIALS]
+WITH_OWN_TEST = (
+    "README.md",
+    "docs/library.md",
+    "docs/start.md",
+)  # the last one's Python reads what its commands made
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
-def text_of(page):
-    return (ROOT / page).read_text("utf-8")
-
-
-def python_blocks(page):
-    return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
-
-
-FROM_TORCH = next(block for block in python_blocks("docs/selection.md") if "torch" in block)
+FROM_TORCH = next(block.text for block in blocks_of("docs/selection.md") if block.needs == "PyTorch")
 
 
 def run_page(page, folder, monkeypatch):
@@ -33,8 +27,7 @@ def run_page(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
     namespace = {}
     for number, block in enumerate(python_blocks(page)):
-        if block != FROM_TORCH:
-            exec(compile(block, f"{page}, block {number}", "exec"), namespace)
+        exec(compile(block, f"{page}, block {number}", "exec"), namespace)
     return namespace
 
 
@@ -83,7 +76,7 @@ def test_library(tmp_path, monkeypatch, capsys):
         assert len(set(rows.tolist())) == 50, name
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("README.md", "docs/library.md")])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in WITH_OWN_TEST])
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     run_page(page, tmp_path, monkeypatch)
 
@@ -114,7 +107,7 @@ def drawing():
 
 
 def test_the_drawing_of_the_layers_is_made_from_their_table():
-    assert f"```\n{drawing()}```" in text_of("docs/design.md"), f"wanted in docs/design.md:\n{drawing()}"
+    assert f"```text\n{drawing()}```" in text_of("docs/design.md"), f"wanted in docs/design.md:\n{drawing()}"
 
 
 @pytest.mark.parametrize("page", PAGES + OTHER_PAGES)

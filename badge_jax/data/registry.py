@@ -136,8 +136,10 @@ DATASETS: dict[str, DatasetInfo] = {
         num_classes=random_rbf.NUM_CLASSES,
     ),
 }
+"""Name → what a data set is, where it comes from, and how the paper trains on it."""
 OPENML_PREFIX, FILE_SUFFIX = "openml:", ".npz"
-UNCACHED = ("file", "function")  # sources of the user's own, which may change
+UNCACHED = ("file", "function")
+"""Sources of the user's own, which may change and so are not cached."""
 
 
 class Dataset(NamedTuple):

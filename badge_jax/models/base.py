@@ -10,7 +10,8 @@ import numpy as np
 
 from badge_jax.pool import Head
 
-Variables = Any  # a pytree of float arrays
+Variables = Any
+"""What a network has learned: a pytree of float arrays."""
 
 
 class Apply(Protocol):

@@ -10,7 +10,9 @@ from badge_jax.selection.explain import cells_of
 from badge_jax.selection.plane import PoolMap
 from badge_jax.selection.summary import BatchSummary
 
-NUM_SHOWN = 1000  # picks in the table
+NUM_SHOWN = 1000
+"""How many picks the table of a page shows."""
+
 _NUM_CLASSES = 30
 _LONGEST = 100  # characters of an id
 _LITTLE = 0.1  # of the variance
