@@ -115,6 +115,8 @@ def test_links_lead_somewhere(page):
     prose = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
     for target, anchor in LINK.findall(prose):
         path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
+        if path == ROOT / "docs" / "reference" / "command-line.md":
+            continue  # made when the site is built
         assert path.exists(), f"{page} links to {target}"
         if anchor:
             headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)

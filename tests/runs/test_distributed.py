@@ -62,6 +62,13 @@ def results(out):
     return [{name: line[name] for name in line if name not in TIMINGS} for line in read_rounds(out)]
 
 
+def check_alike(folder, other):
+    """The same batches and classes; sums over rows may be rounded otherwise."""
+    rounded = ("test_log_loss", "test_calibration_error", "train_accuracy")
+    for found, wanted in zip(results(folder), results(other), strict=True):
+        assert found == wanted | {name: pytest.approx(wanted[name], rel=1e-5) for name in rounded}
+
+
 @pytest.fixture(scope="module")
 def shared(data, tmp_path_factory):
     """The folder of a run that two processes made."""
@@ -73,9 +80,7 @@ def shared(data, tmp_path_factory):
 def test_two_processes_make_the_run_of_one(shared, data, tmp_path):
     """Devices that share a minibatch round otherwise; here that changes no batch and no class."""
     assert main(["run", *words(data, tmp_path / "one")]) == 0
-    for two, one in zip(results(shared), results(tmp_path / "one"), strict=True):
-        assert two == one | {"train_accuracy": two["train_accuracy"]}
-        assert abs(two["train_accuracy"] - one["train_accuracy"]) < 1e-6
+    check_alike(shared, tmp_path / "one")
     environment = read_config(shared)["environment"]
     assert (environment["processes"], environment["devices"]) == (2, 2)
 
@@ -100,7 +105,7 @@ def test_one_process_alone_and_the_first_batch(tmp_path):
     options = dataclasses.replace(OPTIONS, cold_start="noisy(embedding=representation)")
     run(options, tmp_path / "plain")
     run(options, tmp_path / "shared", distributed=True)
-    assert results(tmp_path / "shared") == results(tmp_path / "plain")
+    check_alike(tmp_path / "shared", tmp_path / "plain")
     one, other = (read_queried(tmp_path / name) for name in ("plain", "shared"))
     assert one.indices.tolist() == other.indices.tolist()
     assert run(options, tmp_path / "shared") == read_rounds(tmp_path / "shared"), "complete already"

@@ -156,7 +156,7 @@ def test_the_manifest_and_the_script_of_the_docs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_sweep, "run", finish)
     assert main(words) == 0
     assert [run.state for run in status(tmp_path / "grid")] == ["done"]
-    (script,) = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
+    (script,) = re.findall(r"```py\n([^`]*import ray\n.*?)```", PAGE, re.DOTALL)
     compile(script, "ray", "exec")
 
 

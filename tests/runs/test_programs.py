@@ -10,6 +10,7 @@ from toy import make_toy, noisy, toy
 
 from badge_jax.data import DATASETS, Source
 from badge_jax.runs import RunOptions, _run, read_rounds, run
+from badge_jax.runs.place import Place
 from badge_jax.runs.programs import keeping_programs
 from badge_jax.strategies import STRATEGIES
 from badge_jax.strategies.base import Strategy
@@ -31,7 +32,7 @@ def _toy(monkeypatch):
 
 
 def learner_of(options):
-    return _run._prepare(options).learner
+    return _run._prepare(options, Place()).learner
 
 
 def test_another_seed_shares_the_programs_of_a_worker():

@@ -15,7 +15,16 @@ from badge_jax.cli import main
 from badge_jax.data import DATASETS, Source, load_dataset
 from badge_jax.errors import InputError
 from badge_jax.runs import _run, make_runs, read_config
-from badge_jax.runs.directory import read_queried, read_rounds, write_config, write_queried, write_rounds
+from badge_jax.runs.directory import (
+    read_per_class,
+    read_queried,
+    read_rounds,
+    write_config,
+    write_per_class,
+    write_queried,
+    write_rounds,
+)
+from badge_jax.runs.place import Place
 
 OPTIONS = RunOptions(
     "toy", "random", 5, rounds=1, model="linear", seed=1, initial=8, cold_start="kmeans", max_epochs=2
@@ -115,14 +124,14 @@ def test_a_run_that_does_not_need_it_compiles_the_same_programs(own_module):
     """With a representation beside the inputs or without; and what needs it takes it as an argument."""
     options = changed(OWN, strategy="margin")
     with_one, without = (
-        _run._prepare(changed(options, dataset=name)).learner
+        _run._prepare(changed(options, dataset=name), Place()).learner
         for name in ("mine:pictures", "mine:pictures(width=0)")
     )
     assert with_one.representation is without.representation is None
     assert with_one.cold_start is without.cold_start is None
     texts = [program_of(learner) for learner in (with_one, without)]
     assert texts[0] == texts[1]
-    needing = _run._prepare(OWN).learner
+    needing = _run._prepare(OWN, Place()).learner
     assert needing.representation.shape == (81, 5)
     assert "tensor<81x5xf32>" in program_of(needing).partition("->")[0]
 
@@ -138,8 +147,10 @@ def program_of(learner):
 def without_cold_start(folder):
     """Turns a run into one of before there was the option."""
     config, rounds, queried = read_config(folder), read_rounds(folder), read_queried(folder)
+    by_class = read_per_class(folder)
     write_config(folder, {k: v for k, v in config.items() if not k.startswith("cold_start")})
     write_rounds(folder, rounds)
+    write_per_class(folder, by_class)
     write_queried(folder, queried)
 
 

@@ -726,7 +726,7 @@ def kill_at_random(folder, args, num_workers, num_kills, total, seed):
 def check_killed(killed, undisturbed, output, number):
     left = what_is_left(killed)
     assert left == what_is_left(undisturbed)
-    assert len(left) == 4 * number + 1  # config, rounds, state, lock; the list of runs
+    assert len(left) == 5 * number + 1  # config, rounds, by class, state, lock; the list of runs
     ended = [line.partition(":")[0] for line in output.splitlines() if " labels, " in line]
     assert len(ended) == len(set(ended)), "a run ended twice"
     assert "FAILED" not in output
