@@ -12,13 +12,14 @@ from badge_jax.devices import count_devices, share_devices
 from badge_jax.errors import EnvironmentFailure, InputError
 
 
-def test_on_eight_devices():
+@pytest.mark.parametrize("wanted", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_on_eight_devices(wanted):
     folder = Path(__file__).parent / "devices"
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", str(folder)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", wanted, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout

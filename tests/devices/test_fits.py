@@ -91,7 +91,7 @@ def in_halves(model):
     return Model(model.init, apply)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["mlp", pytest.param("residual", marks=pytest.mark.slow)])
 def test_devices_that_share_a_minibatch_differ_by_rounding(name):
     """As much as one device does that adds the rows of a minibatch in another order, or as the last digit."""
     model, (inputs, labels, indices) = MODELS[name], data_of(name)
@@ -173,6 +173,7 @@ def test_rounds_of_a_learner(axis_type, is_shared, compilations):
             np.testing.assert_array_equal(weights_there, weights)
 
 
+@pytest.mark.slow
 def test_numbers_of_64_bits():
     """With JAX's switch on, four devices that share fit and query choose what one does."""
     inputs, _, told = data_of("mlp")

@@ -56,7 +56,10 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "lazy, norm" else name for name in SAMPLERS],
+)
 def test_picks_are_the_same_on_any_number_of_devices(name):
     """With a mask, a pool that does not divide evenly, copies, and distances that are all 0."""
     sampler, key, mask = SAMPLERS[name], jax.random.key(3), np.random.default_rng(1).random(N) < 0.8
@@ -69,6 +72,7 @@ def test_picks_are_the_same_on_any_number_of_devices(name):
             assert sampler(key, there, free & is_row).tolist() == alone, (kind, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_centers_from_the_start(kind):
     centers, rows = np.random.default_rng(2).random(N) < 0.1, rows_of(kind)
@@ -101,6 +105,7 @@ def test_margin(kind):
         assert ask(*parts, is_row) == alone, count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lazy", "k-center"])
 def test_axes_that_are_in_the_types(name):
     """A mesh of Explicit axes: outside jit, and inside the caller's."""
@@ -144,7 +149,7 @@ def test_traffic_is_that_of_the_cost_model():
     assert counted[1] == incremental_traffic(n, c, d)
 
 
-@pytest.mark.parametrize("first", ["uniform", "norm"])
+@pytest.mark.parametrize("first", ["uniform", pytest.param("norm", marks=pytest.mark.slow)])
 def test_law_on_four_devices(first):
     """χ² against enumeration: six rows among blanks, so that each device has some; two are not available."""
     rng = np.random.default_rng(5)
@@ -171,7 +176,10 @@ def test_law_on_four_devices(first):
     assert chi_square_p(number[draws], wrong) < 1e-4, "another law is rejected"
 
 
-@pytest.mark.parametrize("name", ["badge", "badge(first=norm)", "coreset", "margin", "badge_kcenter"])
+@pytest.mark.parametrize(
+    "name",
+    ["badge", pytest.param("badge(first=norm)", marks=pytest.mark.slow), "coreset", "margin", "badge_kcenter"],
+)
 def test_strategies(name):
     rng = np.random.default_rng(6)
     logits = rng.normal(size=(N, C)).astype(np.float32)
@@ -212,6 +220,7 @@ def test_samples_are_spread_along_their_rows(axis_type):
     assert ask(*parts, is_row) == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_learner(axis_type):
     rng, key = np.random.default_rng(7), jax.random.key(1)
