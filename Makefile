@@ -2,7 +2,7 @@
 # make peers | data                   installs PyTorch and others to compare with; TFDS and OpenML
 # make cluster | formats              installs submitit and Dask; what reads Parquet, HDF5 and other files
 # make test-extras | test-all         the tests that need those; every test, slow ones too
-# make devices                        compiles programs for TPUs that this machine has not, and checks them
+# make devices                        compiles programs for TPUs and GPUs that this machine has not, and checks them
 # make docs                           the site, into build/site; fails where a name or a link lacks its end
 # make release-check                  sdist and wheel, installed with each extra in environments of their own
 # make test-newest                    the tests of `make test` with the newest JAX, in .venv-newest (Python 3.12 or later)
@@ -30,15 +30,19 @@ test-extras: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
 test-all: .venv/.peers .venv/.data .venv/.cluster .venv/.formats
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not devices"
 
-# libtpu lies aside: a JAX that finds it would look for a TPU. The version is the one that jax[tpu] of the pinned jax wants.
+# Compilers lie aside: a JAX that finds them would look for their devices. The version of libtpu is the one that
+# jax[tpu] of the pinned jax wants.
 CHIPS ?= .chips
+ASIDE = $(PIP) --no-deps --upgrade --target
 
 devices: .venv/.test
-	@test -e $(CHIPS)/.libtpu || { $(PIP) --no-deps --upgrade --target $(CHIPS) 'libtpu==0.0.42.*' 2>/dev/null \
-	  && touch $(CHIPS)/.libtpu; } || true
-	@if test -e $(CHIPS)/.libtpu; then \
-	  BADGE_JAX_CHIPS=$(CHIPS) JAX_PLATFORMS=cpu $(BIN)/python -m pytest --numprocesses auto -m devices tests/chips; \
-	else echo "make devices: skipped, libtpu 0.0.42 cannot be installed here"; fi
+	@test -e $(CHIPS)/tpu || { $(ASIDE) $(CHIPS)/tpu.part 'libtpu==0.0.42.*' && mv $(CHIPS)/tpu.part $(CHIPS)/tpu; } \
+	  2>/dev/null || echo "make devices: no TPUs, libtpu 0.0.42 cannot be installed here"
+	@test -e $(CHIPS)/cuda || { $(ASIDE) $(CHIPS)/cuda.part jax-cuda12-plugin==0.10.2 jax-cuda12-pjrt==0.10.2 \
+	  'nvidia-cuda-nvcc-cu12==12.9.*' 'nvidia-cuda-runtime-cu12==12.9.*' 'nvidia-nvjitlink-cu12==12.9.*' \
+	  && mv $(CHIPS)/cuda.part $(CHIPS)/cuda; } \
+	  2>/dev/null || echo "make devices: no GPUs, JAX's plugin for CUDA 0.10.2 cannot be installed here"
+	BADGE_JAX_CHIPS=$(CHIPS) JAX_PLATFORMS=cpu $(BIN)/python -m pytest --numprocesses auto -m devices tests/chips
 
 test-newest: .venv-newest/.test
 	.venv-newest/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not devices"

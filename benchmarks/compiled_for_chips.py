@@ -5,15 +5,18 @@
     python -m benchmarks.compiled_for_chips --only kmeans --chip v5e
     python -m benchmarks.compiled_for_chips --table    the table of docs/devices.md from the lines there are
 
-A compiler for TPUs comes with libtpu. It lies in a folder of its own, .chips or $BADGE_JAX_CHIPS, since a JAX
-that finds it on its path looks for a TPU. A program that is too large for its chip is not compiled but refused.
-Nothing runs: bytes are the compiler's, and seconds are those of compiling.
+A compiler for TPUs comes with libtpu, one for GPUs with JAX's plugin for CUDA. They lie in a folder of their
+own, .chips or $BADGE_JAX_CHIPS, since a JAX that finds them looks for such devices. A program that is too
+large for a TPU is not compiled but refused. Nothing runs: bytes are the compiler's, and seconds are those of
+compiling. For a GPU, XLA times no kernels to choose among, and what needs cuDNN or cuSOLVER is left out.
 """
 
 import argparse
+import importlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,8 +54,8 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """topology: as libtpu names it; the first of its chips is used, or all of them by a sharded program.
-    memory_gib: what one chip has, from its maker's description."""
+    """topology: as libtpu names it, or "1x1x1" for one GPU; the first of its chips is used, or all of them by a
+    sharded program. memory_gib: what one chip has, from its maker's description."""
 
     topology: str
     memory_gib: int
@@ -75,8 +78,36 @@ class Case(NamedTuple):
     chip: str
 
 
-CHIPS = {"v5e": Chip("v5e:2x2", 16), "v5p": Chip("v5p:2x2x1", 95), "v6e": Chip("v6e:2x2", 32)}
+TPUS = {"v5e": Chip("v5e:2x2", 16), "v5p": Chip("v5p:2x2x1", 95), "v6e": Chip("v6e:2x2", 32)}
+GPUS = {"H100": Chip("1x1x1", 80)}
+CHIPS = TPUS | GPUS
 SIXTEEN = {"16 v5e": Chip("v5e:4x4", 16)}
+# An H100 SXM as XLA wants it told, from NVIDIA's description of the card and of compute capability 9.0.
+H100 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 minor: 0 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  device_memory_size: 85899345920
+  memory_bandwidth: 3352000000000
+  l2_cache_size: 52428800
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+}
+platform_name: "CUDA"
+runtime_version { major: 12 minor: 9 patch: 0 }
+dnn_version_info { major: 9 minor: 8 patch: 0 }
+"""
 POOLS = {
     "MNIST": Pool(60_000, 10, 256, 1000),
     "ImageNet": Pool(1_281_167, 1000, 2048, 10_000),
@@ -164,8 +195,14 @@ PROGRAMS: dict[str, Callable[[Pool, "Place"], Program]] = {
     "resnet18: query": learning(lambda: resnet18(10), (32, 32, 3), "ask"),
 }
 LARGE = ("kmeans_plusplus", "lazy_kmeans_plusplus", "k_center_greedy")  # those that take any pool
+WANT_LIBRARIES = (
+    "k_dpp_swap",
+    "resnet18: fit",
+    "resnet18: query",
+)  # of CUDA: factors of matrices, convolutions
 CASES = [
-    *(Case(program, "MNIST", chip) for chip in CHIPS for program in PROGRAMS),
+    *(Case(program, "MNIST", chip) for chip in TPUS for program in PROGRAMS),
+    *(Case(program, "MNIST", chip) for chip in GPUS for program in PROGRAMS if program not in WANT_LIBRARIES),
     *(Case(program, "ImageNet", chip) for chip in CHIPS for program in LARGE),
     *(
         Case(program, pool, chip)
@@ -212,33 +249,50 @@ class Place(NamedTuple):
         )
 
 
-def compilers() -> Path:
-    """The folder with the compilers.
+def compilers(kind: str) -> Path:
+    """The folder with the compiler for a kind of chip, "tpu" or "cuda".
 
     Raises:
-        FileNotFoundError: if it lacks libtpu.
+        FileNotFoundError: if it is not there.
     """
-    folder = Path(os.environ.get("BADGE_JAX_CHIPS", ".chips"))
-    if not (folder / "libtpu" / "libtpu.so").exists():
-        raise FileNotFoundError(f"{folder} has no libtpu: `make devices` installs it there")
+    folder = Path(os.environ.get("BADGE_JAX_CHIPS", ".chips")).resolve() / kind
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder.parent} has no compiler for {kind}: `make devices` installs it there")
     return folder
 
 
-def place_on(chip: Chip, is_sharded: bool) -> Place:
-    """One chip, or all of a slice."""
-    settings = {"SKIP_MDS_QUERY": "1", "ACCELERATOR_TYPE": "v5litepod-4", "WORKER_HOSTNAMES": "localhost"}
-    os.environ |= {f"TPU_{name}": value for name, value in settings.items()}
-    os.environ |= {"TPU_WORKER_ID": "0", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    os.environ["TPU_LIBRARY_PATH"] = str((compilers() / "libtpu" / "libtpu.so").resolve())
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology).devices
-    if not is_sharded:
+def place_on(name: str) -> Place:
+    """One chip of CHIPS, or all of a slice."""
+    chip = (CHIPS | SIXTEEN)[name]
+    devices = (gpus if name in GPUS else tpus)(chip.topology)
+    if name in CHIPS:
         return Place(None, SingleDeviceSharding(devices[0]))
     mesh = Mesh(np.array(devices), ("pool",))
     return Place(NamedSharding(mesh, P("pool")), NamedSharding(mesh, P()))
 
 
-def compile_case(case: Case) -> dict[str, Any]:
-    """Compiles a program.
+def tpus(topology: str) -> list[jax.Device]:
+    settings = {"SKIP_MDS_QUERY": "1", "ACCELERATOR_TYPE": "v5litepod-4", "WORKER_HOSTNAMES": "localhost"}
+    os.environ |= {f"TPU_{name}": value for name, value in settings.items()}
+    os.environ |= {"TPU_WORKER_ID": "0", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    os.environ["TPU_LIBRARY_PATH"] = str(compilers("tpu") / "libtpu" / "libtpu.so")
+    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+
+
+def gpus(topology: str) -> list[jax.Device]:
+    folder = compilers("cuda")
+    if str(folder) not in sys.path:
+        jax.devices()  # looks for plugins, once: before this one can be found, since it is initialized here
+        sys.path.append(str(folder))
+        os.environ["PATH"] += f":{folder}/nvidia/cuda_nvcc/bin"
+        flags = f"--xla_gpu_cuda_data_dir={folder}/nvidia/cuda_nvcc --xla_gpu_autotune_level=0"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+        importlib.import_module("jax_plugins.xla_cuda12").initialize()
+    return topologies.get_topology_desc(platform="cuda", target_config=H100, topology=topology).devices
+
+
+def compile_case(case: Case, place: Place) -> dict[str, Any]:
+    """Compiles a program for arguments that lie there.
 
     Returns:
         A record: bytes of one chip, of arguments, results, temporaries and code; the entries of the largest
@@ -247,7 +301,6 @@ def compile_case(case: Case) -> dict[str, Any]:
     Raises:
         jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED, if the program needs more memory than the chip has.
     """
-    place = place_on((CHIPS | SIXTEEN)[case.chip], case.chip in SIXTEEN)
     program = PROGRAMS[case.program](POOLS[case.pool], place)
     lowered = jax.jit(program.function).lower(*program.arguments)
     start, start_cpu = time.perf_counter(), time.process_time()
@@ -264,7 +317,7 @@ def compile_case(case: Case) -> dict[str, Any]:
         "most_moved": max(collectives(compiled.as_text()), default=0),
         "compile_s": round(seconds, 1),
         "compile_cpu_s": round(cpu_seconds, 1),
-        "versions": {name: versions()[name] for name in ("jax", "jaxlib")} | {"libtpu": libtpu_version()},
+        "versions": {name: versions()[name] for name in ("jax", "jaxlib")} | compiler_version(case.chip),
     }
 
 
@@ -276,9 +329,10 @@ def collectives(text: str) -> list[int]:
     return [int(np.prod([int(size) for size in shape.split(",") if size])) for shape in shapes]
 
 
-def libtpu_version() -> str:
-    (folder,) = compilers().glob("libtpu-*.dist-info")
-    return folder.name.removeprefix("libtpu-").removesuffix(".dist-info")
+def compiler_version(chip: str) -> dict[str, str]:
+    kind, package = ("cuda", "jax_cuda12_plugin") if chip in GPUS else ("tpu", "libtpu")
+    (folder,) = compilers(kind).glob(f"{package}-*.dist-info")
+    return {package: folder.name.removeprefix(f"{package}-").removesuffix(".dist-info")}
 
 
 def read_records() -> dict[Case, dict[str, Any]]:
@@ -297,7 +351,7 @@ def table(records: dict[Case, dict[str, Any]]) -> str:
         record = records[case]
         lines.append(
             f"| {case.pool} | `{case.program}` | {case.chip} | {gib(record['argument_bytes'])} "
-            f"| {gib(record['temporary_bytes'])} | {record['code_bytes'] / 2**20:.1f} MiB "
+            f"| {gib(record['temporary_bytes'])} | {gib(record['code_bytes']) if record['code_bytes'] else ''} "
             f"| {record['compile_cpu_s']:.0f} |"
         )
     return "\n".join(lines)
@@ -322,7 +376,7 @@ def main() -> None:
         if not (is_wanted and case.program.startswith(options.only or "")) or case in read_records():
             continue
         try:
-            record = compile_case(case)
+            record = compile_case(case, place_on(case.chip))
         except jax.errors.JaxRuntimeError as error:
             print(f"{case}: {str(error)[:300]}", flush=True)
             continue

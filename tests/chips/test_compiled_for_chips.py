@@ -1,4 +1,4 @@
-"""Programs compiled for TPUs that this machine has not: run by ``make devices``, which installs a compiler."""
+"""Programs compiled for chips that this machine has not: run by ``make devices``, which installs compilers."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ from benchmarks.compiled_for_chips import (
     SIXTEEN,
     collectives,
     compile_case,
-    compilers,
     place_on,
 )
 
@@ -19,21 +18,30 @@ pytestmark = pytest.mark.devices
 
 
 @pytest.fixture(autouse=True)
-def _compiler():
-    """Skips without it. Nothing is kept: programs for chips that are not there cannot be loaded again."""
-    try:
-        compilers()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+def _no_cache():
+    """Nothing is kept: programs for chips that are not there cannot be loaded again."""
     jax.config.update("jax_enable_compilation_cache", False)
     yield
     jax.config.update("jax_enable_compilation_cache", True)
 
 
+@pytest.fixture
+def on_chips():
+    """`place_on`, which skips where the compiler is not there."""
+
+    def place(name):
+        try:
+            return place_on(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+
+    return place
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.program} of {case.pool} for {case.chip}")
-def test_program_fits_its_chip(case):
+def test_program_fits_its_chip(case, on_chips):
     """It compiles, which a program too large for the chip does not, and no sampler copies its pool."""
-    record = compile_case(case)
+    record = compile_case(case, on_chips(case.chip))
     held = record["argument_bytes"] + record["output_bytes"] + record["temporary_bytes"]
     assert held < (CHIPS | SIXTEEN)[case.chip].memory_gib * GIB
     if case.program == "k_dpp_swap":  # 49 MiB where XLA wrote out Cholesky's blocks
@@ -44,8 +52,8 @@ def test_program_fits_its_chip(case):
         assert 0 < record["most_moved"] < record["n"], "entries of the largest array that moves"
 
 
-def test_a_pool_that_moves_is_seen():
-    place = place_on(SIXTEEN["16 v5e"], is_sharded=True)
+def test_a_pool_that_moves_is_seen(on_chips):
+    place = on_chips("16 v5e")
     backwards = jax.jit(lambda rows: jnp.sum(rows[::-1] * rows))
     text = backwards.lower(place.array((16 * 4096, 8))).compile().as_text()
     assert max(collectives(text)) >= 4096 * 8
