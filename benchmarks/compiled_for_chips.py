@@ -225,11 +225,11 @@ class Place(NamedTuple):
     whole: Sharding
 
     def array(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-        """An array whose rows lie one after the other. By default a TPU stores a wide matrix by columns, and a
-        sampler, which takes rows, would copy it first."""
+        """A matrix lies row by row: by default a TPU stores a wide one by columns, and a sampler, which takes
+        rows, would copy it first. Images lie as the compiler wants them."""
         where = self.whole if self.pool is None else self.pool
         row_major = Format(Layout(tuple(range(len(shape)))), where)
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=row_major if len(shape) > 1 else where)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=row_major if len(shape) == 2 else where)
 
     def length(self, pool: Pool) -> int:
         """Rows of a pool, padded as `shard_pool` does for 16 chips."""

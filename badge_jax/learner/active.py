@@ -167,7 +167,7 @@ def make_active_learner(
         batch_size: k, rows asked for at a time.
         options: minibatch size and when a fit ends.
         sharding: how the rows of the inputs lie on several devices, for ``ask`` and ``query`` inside ``jit``,
-            where the arrays do not say so; see `shard_pool`. The strategy must have a plan.
+            where the arrays do not say so; see `shard_pool`. For strategies that `on_devices` takes.
         minibatch_sharding: devices that share the work of ``fit``; see `make_fit`.
 
     Returns:

@@ -245,7 +245,7 @@ def _make_learner(kind: _Kind) -> Learner:
 
 def _check_shared(strategy: Strategy, name: str) -> None:
     """Raises InputError for a strategy that several devices cannot share."""
-    if strategy.plan is None:
+    if strategy.plan is None and strategy.needs:
         raise InputError(
             f"strategy {name} has no plan, so it needs the whole pool on one device; wanted it without "
             "--distributed, or one that scores or embeds every row by itself, such as badge, coreset or margin"

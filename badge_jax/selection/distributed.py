@@ -89,7 +89,7 @@ def run_distributed(task: Task) -> Selection:
 
 def _on_devices(task: Task, sharding: NamedSharding) -> Strategy:
     """The task's strategy for a pool on all devices. Raises InputError for a task that cannot be spread so."""
-    if task.strategy.plan is None:
+    if task.strategy.plan is None and task.strategy.needs:
         raise InputError(
             f"strategy {task.name} has no plan, so it needs the whole pool in one process; wanted it without "
             "--distributed, or one that scores or embeds every row by itself, such as badge, coreset or margin"

@@ -12,7 +12,7 @@ from badge_jax.pool import Pool
 from badge_jax.rows import Rows
 from badge_jax.samplers import Sampler
 from badge_jax.samplers.checks import check_count
-from badge_jax.shards import ALONE, Shards, on_each_device, sharding_of_rows, shards_of
+from badge_jax.shards import ALONE, Shards, on_auto_axes, on_each_device, sharding_of_rows, shards_of
 
 State = Any  # a pytree of arrays; () for a strategy that remembers nothing
 
@@ -155,11 +155,11 @@ def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
     every planned strategy sees by itself how a pool lies.
 
     Args:
-        strategy: one that has a plan.
+        strategy: one that has a plan, or that needs nothing but the pool's masks, as random.
         sharding: how the rows of the pool lie on devices.
 
     Raises:
-        ValueError: if the strategy has no plan, or one whose sampler works on one device only.
+        ValueError: if the strategy has neither, or a plan whose sampler works on one device only.
 
     Example:
         >>> import jax
@@ -174,7 +174,9 @@ def on_devices(strategy: Strategy, sharding: NamedSharding) -> Strategy:
     if rows is None:
         return strategy
     if plan is None:
-        raise ValueError(_no_plan("this strategy", rows))
+        if strategy.needs:
+            raise ValueError(_no_plan("this strategy", rows))
+        return strategy  # its masks lie as they may
     _check_sampler(plan)
 
     def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
@@ -283,6 +285,9 @@ def stateless(
     def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
         check_count(k, pool.available.shape[0])
         check_needs(name, needs, pool)
+        if not needs:  # every device has the whole masks, and draws the whole batch
+            masks = Pool(None, None, pool.labels, pool.labeled, pool.available)  # type: ignore[arg-type]
+            return on_auto_axes(lambda key, masks: choose(key, masks, k), key, masks), state
         check_on_one_device(name, pool)
         return choose(key, pool, k), state
 

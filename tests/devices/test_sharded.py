@@ -220,6 +220,24 @@ def test_samples_are_spread_along_their_rows(axis_type):
     assert ask(*parts, is_row) == alone
 
 
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_a_strategy_that_needs_masks_alone(axis_type):
+    """It has no plan; the picks are those of the padded pool on one device."""
+    mesh, is_labeled = mesh_of(4, axis_type), np.random.default_rng(2).random(N) < 0.5
+    labeled, is_row = shard_pool(is_labeled, mesh)[0], shard_pool(np.zeros(N), mesh)[1]
+    strategy = on_devices(STRATEGIES["random"](), is_row.sharding)
+
+    def ask(labeled, is_row):
+        pool = Pool(None, None, jnp.where(labeled, 0, -1), labeled, is_row & ~labeled)
+        return strategy.query(jax.random.key(0), (), pool, K)[0]
+
+    alone = np.asarray(ask(*map(jnp.asarray, map(np.asarray, (labeled, is_row)))))
+    assert len(set(alone)) == K
+    assert not is_labeled[alone].any()
+    assert ask(labeled, is_row).tolist() == alone.tolist()
+    assert jax.jit(ask)(labeled, is_row).tolist() == alone.tolist()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_learner(axis_type):

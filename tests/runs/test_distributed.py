@@ -111,6 +111,13 @@ def test_one_process_alone_and_the_first_batch(tmp_path):
     assert run(options, tmp_path / "shared") == read_rounds(tmp_path / "shared"), "complete already"
 
 
+def test_the_baseline(tmp_path):
+    """`random` has no plan and reads no outputs."""
+    lines = run(dataclasses.replace(OPTIONS, strategy="random"), tmp_path / "run", distributed=True)
+    plain = run(dataclasses.replace(OPTIONS, strategy="random"), tmp_path / "plain")
+    assert [line["num_labeled"] for line in lines] == [line["num_labeled"] for line in plain] == [10, 16, 22]
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [

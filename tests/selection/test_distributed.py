@@ -95,6 +95,14 @@ def test_a_file_that_one_process_lacks(folder, tmp_path):
     assert ends == [(2, line), (2, "")]
 
 
+def test_the_baseline_needs_no_plan(folder):
+    labeled = np.arange(0, N, 2)
+    task = make_task(SelectOptions(40, "random"), Inputs(logits=opened(folder, "logits"), labeled=labeled))
+    picks = run_distributed(task).indices
+    assert len({*picks}) == 40
+    assert (picks % 2 == 1).all()
+
+
 @pytest.mark.slow
 def test_other_picks_that_are_there(folder, tmp_path):
     out = tmp_path / "picks.csv"
@@ -188,7 +196,7 @@ def test_what_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=f"logits is no file; {in_order}"):
         run_distributed(make_task(SelectOptions(3, "margin"), Inputs(logits=here)))
     inputs = Inputs(opened(folder, "features"), opened(folder, "logits"))
-    for strategy in ("falcun", "random"):
+    for strategy in ("falcun", "stochastic"):
         with pytest.raises(InputError, match=f"strategy {strategy} has no plan, so it needs the whole pool in"):
             run_distributed(make_task(SelectOptions(3, strategy), inputs))
 
