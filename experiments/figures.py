@@ -2,15 +2,20 @@
 
     python -m experiments.figures                                   runs/paper → runs/paper-figures
     python -m experiments.figures --runs DIR --out DIR
+    python -m experiments.figures --runs DIR --curves curves.csv    also runs whose folders are gone
 
 Figure 3 (six settings), 4 and 5 (penalty matrix, normalized errors), 6-12 (learning curves), 13-19 (the same,
-enlarged), 20-23 (by batch size and network), as PNG and PDF, and report.html with the tables behind them.
-rounds.csv has every round of every run. Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py.
-A figure without runs is left out, with a line that says so.
+enlarged), 20-23 (by batch size and network), as PNG and PDF; comparison.csv is behind figure 4. curves.csv has
+every round of every run, and is read back by --curves. report.html and its tables are of the folders alone.
+Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py. A figure without runs is left out, and a
+line says so.
 """
 
 import argparse
+import csv
 import sys
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from badge_jax.analysis import (
@@ -28,6 +33,7 @@ from badge_jax.analysis import (
     report,
     zoom_range,
 )
+from badge_jax.analysis.tables import penalty_csv
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 from badge_jax.runs import Setting, setting_of
@@ -84,35 +90,89 @@ def groups_of(comparisons: list[Comparison]) -> dict[tuple[int, int], dict[str, 
     }
 
 
-def rounds_csv(runs: list[Run]) -> str:
+OF_RUN = {
+    **dict.fromkeys(Setting._fields, str),
+    "batch_size": int,
+    "strategy": str,
+    "seed": int,
+    "learning_rate": float,
+}
+OF_ROUND = {
+    "num_labeled": int,
+    "test_accuracy": float,
+    "train_accuracy": float,
+    "epochs": int,
+    "fit_seconds": float,
+    "query_seconds": float,
+}
+
+
+def curves_csv(runs: Iterable[Run]) -> str:
     """Every round of every run, without the rows that were labeled."""
-    numbers = ("num_labeled", "test_accuracy", "train_accuracy", "epochs", "fit_seconds", "query_seconds")
     rows = []
     for run in runs:
-        config = run.config
-        head = [*setting_of(config), config["strategy"], config["seed"], config.get("learning_rate")]
+        head = [run.config.get(name) for name in OF_RUN]
         for line in run.rounds:
-            values = [line.get(name) for name in numbers]
+            values = [line.get(name) for name in OF_ROUND]
             rows.append([*head, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)])
-    return csv_text([*Setting._fields, "strategy", "seed", "learning_rate", *numbers], rows)
+    return csv_text([*OF_RUN, *OF_ROUND], rows)
+
+
+def read_curves(path: Path) -> list[Run]:
+    """The runs of a file that `curves_csv` made.
+
+    Raises:
+        InputError: if it is another file.
+    """
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != [*OF_RUN, *OF_ROUND]:
+            raise InputError(f"{path} has other columns; wanted {', '.join([*OF_RUN, *OF_ROUND])}")
+        lines = [
+            {name: kind(row[name]) if row[name] else None for name, kind in (OF_RUN | OF_ROUND).items()}
+            for row in rows
+        ]
+    return [
+        Run(dict(zip(OF_RUN, head, strict=True)), [{"round": i, **line} for i, line in enumerate(group)])
+        for head, group in groupby(lines, lambda line: tuple(line[name] for name in OF_RUN))
+    ]
+
+
+def all_runs(folders: list[Path], files: list[Path]) -> list[Run]:
+    """The runs of folders and of files.
+
+    Raises:
+        InputError: if one is there twice.
+    """
+    runs = [run for file in files for run in read_curves(file)] + (read_runs(folders) if folders else [])
+    known = set()
+    for run in runs:
+        name = (*setting_of(run.config), run.config["strategy"], run.config["seed"])
+        if name in known:
+            raise InputError(f"the run {', '.join(map(str, name))} is there twice; leave one of them out")
+        known.add(name)
+    return runs
 
 
 def main() -> int:
     """Draws the figures and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("runs/paper")])
+    parser.add_argument("--runs", type=Path, nargs="*", default=[Path("runs/paper")], help="folders of runs")
+    parser.add_argument("--curves", type=Path, nargs="+", default=[], help="files that this script wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
     options = parser.parse_args()
     try:
-        page = report(options.runs, options.out).page
+        runs = all_runs(options.runs, options.curves)
+        if options.runs:
+            print(report(options.runs, options.out).page)
     except (InputError, EnvironmentFailure) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    runs = read_runs(options.runs)
     curves, comparisons = mean_curves(runs), compare(runs)
     compared = [comparison for comparison in comparisons if comparison.counts]
     strategies = in_order(name for by_strategy in curves.values() for name in by_strategy)
 
+    options.out.mkdir(parents=True, exist_ok=True)
     drawn: set[int] = set()
 
     def stem(number: int) -> Path:
@@ -131,8 +191,9 @@ def main() -> int:
         else:
             why = "no runs to draw it from" + (", or no part to enlarge" if number in ZOOMED else "")
             print(f"figure {number}: {why}")
-    write_whole(options.out / "rounds.csv", rounds_csv(runs).encode())
-    print(options.out / "rounds.csv", page, sep="\n")
+    write_whole(options.out / "curves.csv", curves_csv(runs).encode())
+    write_whole(options.out / "comparison.csv", penalty_csv(compared, strategies).encode())
+    print(options.out / "curves.csv", options.out / "comparison.csv", sep="\n")
     return 0
 
 

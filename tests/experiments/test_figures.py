@@ -45,9 +45,27 @@ def test_numbered_figures(tmp_path, monkeypatch, capsys):
     for number in set(range(3, 24)) - drawn:
         assert f"figure {number}: no runs to draw it from" in printed
     assert (tmp_path / "out" / "report.html").exists()
-    lines = (tmp_path / "out" / "rounds.csv").read_text().splitlines()
+    lines = (tmp_path / "out" / "curves.csv").read_text().splitlines()
     assert lines[0].startswith("dataset,model,batch_size,strategy,seed,learning_rate,num_labeled,test_accuracy")
     assert len(lines) == 1 + 3 * 2 * 3 * 7
+
+    # the same from the file alone, and from half of it and the folders of the other
+    from_file = [
+        "figures",
+        "--runs",
+        "--curves",
+        str(tmp_path / "out" / "curves.csv"),
+        "--out",
+        str(tmp_path / "again"),
+    ]
+    monkeypatch.setattr(sys, "argv", from_file)
+    assert figures.main() == 0
+    for name in ("curves.csv", "comparison.csv", "figure_04.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+    assert not (tmp_path / "again" / "report.html").exists()
+    monkeypatch.setattr(sys, "argv", [*from_file[:2], str(tmp_path / "runs"), *from_file[2:]])
+    assert figures.main() == 2
+    assert "the run letter, mlp, 100, badge, 0 is there twice" in capsys.readouterr().err
 
 
 def test_nothing_to_draw(tmp_path, monkeypatch, capsys):
