@@ -185,7 +185,8 @@ def lines_of(rng, meaning, names):
     lines = []
     for row in [*meaning, *rng.choice([*meaning], rng.integers(3)).tolist()]:
         label = meaning[row]
-        spelled = "" if label < 0 else str(rng.choice([CLASSES[label], f" {CLASSES[label]} "]))
+        name = "" if label < 0 else CLASSES[label]
+        spelled = str(rng.choice([name, f" {name} "] if name else ["", " ", "nan", "NA", "None"]))
         index = str(rng.choice([str(row), f"{row}.0", f" {row}"]))
         lines.append({"id": IDS[row], "index": index, "label": spelled})
     rng.shuffle(lines)
@@ -197,7 +198,7 @@ def broken(rng, lines, meaning):
     line = dict(lines[rng.integers(len(lines))])
     kind = rng.integers(5)
     if kind == 0:
-        line["label"] = str(rng.choice(["cats", "1", "0", "4", "-1", "1.5", "nan", "?"]))
+        line["label"] = str(rng.choice(["cats", "1", "0", "4", "-1", "1.5", "inf", "?"]))
     elif kind == 1:
         line["id"] = "nowhere.png"
     elif kind == 2:
