@@ -14,7 +14,7 @@ from badge_jax.campaign.state import CampaignState, next_audit_rows, reserved, t
 from badge_jax.errors import InputError
 from badge_jax.selection import SelectOptions, make_task, matrix_of, run_task
 from badge_jax.selection.matrices import Matrix
-from badge_jax.selection.survey import as_logits
+from badge_jax.selection.survey import as_logits, check_outputs
 
 _SELECT_STREAM = 3  # numbers the random stream of the batches, beside the seed
 
@@ -145,7 +145,8 @@ def current_model(
         scratch: as in `propose`.
 
     Raises:
-        InputError: for outputs of another shape, or both logits and probabilities.
+        InputError: for outputs of another shape, rows of them that are not finite or no probabilities, or both
+            logits and probabilities.
 
     Example:
         >>> import numpy as np
@@ -159,7 +160,9 @@ def current_model(
         name = "logits" if probabilities is None else "probabilities"
         given = _checked(logits if probabilities is None else probabilities, name, options, state)
         given = ready_to_read(given, is_streamed=scratch is not None)
-        return CurrentModel(own_outputs(given, has_probabilities=probabilities is not None), None, None)
+        has_probabilities = probabilities is not None
+        check_outputs(given, has_probabilities, ~state.excluded)
+        return CurrentModel(own_outputs(given, has_probabilities=has_probabilities), None, None)
     rows = training_rows(state)
     if not len(rows):
         return None
@@ -204,7 +207,8 @@ def _checked(given: Any, name: str, options: CampaignOptions, state: CampaignSta
     matrix = given if isinstance(given, Matrix) else matrix_of(given, name, is_column=True)
     n, c = len(state.labels), len(options.classes)
     if matrix.shape not in ((n, c), *(((n, 1),) if c == 2 else ())):
-        raise InputError(f"{matrix.name} has shape {matrix.shape}; wanted {(n, c)}, rows and classes")
+        wanted = f"{(n, c)}, rows and classes" + (f", or {(n, 1)}, of the second class" if c == 2 else "")
+        raise InputError(f"{matrix.name} has shape {matrix.shape}; wanted {wanted}")
     return matrix
 
 

@@ -176,6 +176,9 @@ _TRAINING = {
 def _parse(args: Sequence[str]) -> _Command:
     """The command that the arguments say. Raises InputError for an option that is given twice."""
     called = args[0] if args else ""
+    for word, after in zip(args, [*args[1:], "-"], strict=True):
+        if word in ("--labeled", "--withdraw") and after.startswith("-"):  # the parser takes no file as none
+            raise InputError(f"{word} names no file; wanted one or more after it")
     args = _joined(args, "--labeled") if called == "select" else args
     options = [word for word in args if word.startswith("--") and word != "--"]
     flags = [word.partition("=")[0].replace("_", "-") for word in options]
@@ -215,9 +218,7 @@ def _joined(args: Sequence[str], option: str) -> list[str]:
     rest: list[str] = []
     values: list[str] = []
     is_value = False
-    for word, after in zip(args, [*args[1:], "-"], strict=True):
-        if word == option and after.startswith("-"):
-            raise InputError(f"{option} names no file; wanted one or more")
+    for word in args:
         flag, equals, value = word.partition("=")
         if is_value := flag == option or (is_value and not word.startswith("-")):
             values += [] if word == option else [value if equals and flag == option else word]

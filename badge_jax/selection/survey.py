@@ -245,22 +245,23 @@ def look_at(part: Part, *, score: Ranked | None, embed: Embed | None, has_probab
     """`Look` of one tile."""
     pool = pool_of(part, has_probabilities)
     rows = None if embed is None else embed(pool)
-    is_distribution = None
-    if part.outputs is not None:
-        values = part.outputs.astype(jnp.float32)
-        total = jnp.sum(values, axis=1)
-        is_distribution = jnp.all(values >= 0, axis=1) & (jnp.abs(total - 1) < _SUM_TOLERANCE)
-        if values.shape[1] == 1:  # of the second of two classes
-            is_distribution = (total >= 0) & (total <= 1)
     return Look(
         _are_finite(part.outputs),
-        is_distribution,
+        None if part.outputs is None else _are_distributions(part.outputs.astype(jnp.float32)),
         _are_finite(part.features),
         _are_finite(part.representation),
         None if score is None else scores_of(score, pool),
         None if rows is None else _greatest(rows.left),
         None if rows is None else _greatest(rows.right),
     )
+
+
+def _are_distributions(values: jax.Array) -> jax.Array:
+    """Whether rows are probabilities: [m] bool from [m, c], or from [m, 1] of the second of two classes."""
+    total = jnp.sum(values, axis=1)
+    if values.shape[1] == 1:
+        return (total >= 0) & (total <= 1)
+    return jnp.all(values >= 0, axis=1) & (jnp.abs(total - 1) < _SUM_TOLERANCE)
 
 
 def _greatest(factors: jax.Array) -> jax.Array:
@@ -305,8 +306,7 @@ def check_values(task: Task, valid: Validity) -> list[str]:
         _refuse(task.outputs, ~valid.are_outputs_finite, "with NaN or infinity (as float32)", "finite values")
         remarks += _constant_remark(task.outputs)
         if task.has_probabilities:
-            wanted = "values from 0 to 1" + (" that sum to 1" if task.outputs.shape[1] > 1 else "")
-            _refuse(task.outputs, ~valid.is_distribution, "that are no probabilities", wanted)
+            _refuse_distributions(task.outputs, ~valid.is_distribution)
         elif task.outputs.shape[1] > 1 and valid.is_distribution.all():
             remarks.append(f"{task.outputs.name}: taken as logits, but every row looks like probabilities")
     for matrix, are_finite in (
@@ -326,6 +326,33 @@ def check_values(task: Task, valid: Validity) -> list[str]:
     if valid.is_score_number is not None and not valid.is_score_number.all():
         raise InputError(f"strategy {task.name} scores {int((~valid.is_score_number).sum())} rows as NaN")
     return remarks
+
+
+def check_outputs(outputs: Matrix, has_probabilities: bool, is_read: np.ndarray) -> None:
+    """Checks outputs of a model, tile by tile, before a strategy is given some of them.
+
+    Args:
+        outputs: `Matrix` [n, c], or [n, 1] of the second of two classes.
+        has_probabilities: whether they are probabilities; else logits.
+        is_read: [n] bool, the rows that count.
+
+    Raises:
+        InputError: where such a row is not finite, or no distribution.
+    """
+    n, tile = outputs.shape[0], tile_size(*outputs.shape)
+    is_infinite, is_other = np.zeros(n, bool), np.zeros(n, bool)
+    for start in tiles(n, tile):
+        values = jnp.asarray(outputs.read(start, min(start + tile, n))).astype(jnp.float32)
+        is_infinite[start : start + tile] = ~np.asarray(_are_finite(values))
+        is_other[start : start + tile] = ~np.asarray(_are_distributions(values))
+    _refuse(outputs, is_infinite & is_read, "with NaN or infinity (as float32)", "finite values")
+    if has_probabilities:
+        _refuse_distributions(outputs, is_other & is_read)
+
+
+def _refuse_distributions(outputs: Matrix, is_bad: np.ndarray) -> None:
+    wanted = "values from 0 to 1" + (" that sum to 1" if outputs.shape[1] > 1 else "")
+    _refuse(outputs, is_bad, "that are no probabilities", wanted)
 
 
 def _constant_remark(matrix: Matrix) -> list[str]:

@@ -117,6 +117,25 @@ def test_outputs_of_a_model_with_two_classes_in_all_their_forms():
     assert all(rows == np.argsort(np.abs(z))[:10].tolist() for rows in found)
 
 
+def test_every_row_of_own_outputs_is_checked(state):
+    """Those of the audit too, which no strategy sees; the number is that of the row in the file."""
+    for row in (int(state.reserve[-1]), 119):
+        logits = np.zeros((120, 3), np.float32)
+        logits[row, 1] = np.nan
+        with pytest.raises(
+            InputError, match=f"logits: 1 of 120 rows with NaN .*, first row {row}; wanted finite"
+        ):
+            propose(options(), state, frozen_pool(FEATURES), 5, logits=logits)
+        skipped = state._replace(excluded=np.arange(120) == row)
+        propose(options(strategy="margin"), skipped, frozen_pool(FEATURES), 5, logits=logits)
+        chances = np.full((120, 3), 1 / 3)
+        chances[row] = 0.5
+        with pytest.raises(
+            InputError, match=f"1 of 120 rows that are no probabilities, first row {row}; wanted"
+        ):
+            propose(options(), state, frozen_pool(FEATURES), 5, probabilities=chances)
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_outputs_in_files_are_those_in_memory(tmp_path, state, head):
     np.save(tmp_path / "features.npy", FEATURES)
@@ -206,6 +225,10 @@ def test_inputs_that_do_not_fit(state):
         propose(options(), state, frozen_pool(FEATURES), 5, probabilities=np.zeros(120))
     with pytest.raises(InputError, match="both logits and probabilities are given; wanted one of the two"):
         propose(options(), state, frozen_pool(FEATURES), 5, logits=FEATURES, probabilities=FEATURES)
+    with pytest.raises(
+        InputError, match=r"wanted \(120, 2\), rows and classes, or \(120, 1\), of the second class"
+    ):
+        propose(CampaignOptions(("no", "yes")), state, frozen_pool(FEATURES), 5, logits=np.zeros(119))
     with pytest.raises(InputError, match="wanted the same number"):
         frozen_pool(FEATURES, FEATURES[:5])
     with pytest.raises(InputError, match="k is 100, and 88 rows are left to ask for"):

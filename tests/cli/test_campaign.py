@@ -269,6 +269,7 @@ def test_labels_are_withdrawn(here, capsys):
             ["tell", "pets", "ids.txt", "--withdraw", "ids.txt"],
             "and ids.txt gives some; wanted a command for each",
         ),
+        (["tell", "pets", "ids.txt", "--withdraw"], "--withdraw names no file; wanted one or more after it"),
         (["tell", "pets", "--withdraw", "ids.txt"], "line 1: index 'image 0' is no row number (and 199 more"),
         (["tell", "pets", "none.csv"], "none.csv does not exist"),
         (["tell", "pets", "ids.txt"], "wanted a header that names a column label"),

@@ -124,6 +124,10 @@ def test_datasets(capsys):
         (["datasets", "fetch", "kropt", "--source", "opnml"], "did you mean openml"),
         (["datasets", "fetch", "own.npz"], "is your own file or function"),
         ([*RUN, "--seed", "0", "--seed=1"], "--seed is given 2 times; give it once"),
+        (
+            ["select", "--k", "3", "--labeled", "--logits", "z.npy"],
+            "--labeled names no file; wanted one or more",
+        ),
         ([*RUN[:4], "margin(alpha=1)", *RUN[5:]], "strategy margin has no option 'alpha' (its options: none)"),
         ([*RUN[:4], "nowhere:make", *RUN[5:]], "there is no module nowhere in the current folder"),
         ([*RUN[:2], "own.npz", *RUN[3:]], "own.npz does not exist"),
