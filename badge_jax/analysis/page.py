@@ -114,9 +114,10 @@ def _completeness(missing: Sequence[MissingRun], skipped: Sequence[str]) -> str:
         return f"No run is missing: {complete}{left_out}"
     num_absent = sum(run.lack == "no run" for run in missing)
     return (
-        f"Incomplete: {num_absent} runs are missing and {len(missing) - num_absent} end early, if every "
-        "strategy and seed found here is expected in every setting. They are listed at the end. Means use "
-        f"the runs that exist; differences use the seeds that both strategies have.{left_out}"
+        f"Incomplete: {_count(num_absent, 'run')} missing and {_count(len(missing) - num_absent, 'run')} that "
+        "ended early, if every strategy and seed found here is expected in every setting. They are listed at "
+        "the end. Means use the runs that exist; differences use the seeds that both strategies have."
+        f"{left_out}"
     )
 
 

@@ -178,7 +178,8 @@ class _Rows:
 def _check_none(problems: Sequence[str]) -> None:
     """Raises InputError if there are problems."""
     if problems:
-        others = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        more = len(problems) - 1
+        others = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
         raise InputError(f"{problems[0]}{others}; nothing was taken")
 
 

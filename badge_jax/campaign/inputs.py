@@ -270,8 +270,8 @@ def _check_distinct(ids: list[str]) -> None:
 
 def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndarray:
     """Labels [t] int32 of the held-out rows. Raises InputError for one that is missing or unknown."""
-    known, labels = LabelNames(classes, by_number=True), np.empty(num_rows, np.int32)
-    words = _words(path, "--test-labels")
+    words, are_numbers = _words(path, "--test-labels")
+    known, labels = LabelNames(classes, by_number=are_numbers), np.empty(num_rows, np.int32)
     if len(words) != num_rows:
         raise InputError(
             f"--test-labels: {path} holds {len(words)} labels for {num_rows} rows; wanted one for each"
@@ -286,8 +286,9 @@ def _test_labels(path: Path, num_rows: int, classes: tuple[str, ...]) -> np.ndar
     return labels
 
 
-def _words(path: Path, name: str) -> list[str]:
-    """The entries of a ``.npy`` file with [t] text or integers, or the lines of a text file."""
+def _words(path: Path, name: str) -> tuple[list[str], bool]:
+    """The entries of a ``.npy`` file with [t] text or integers, or the lines of a text file; and whether they
+    are the numbers of an array, which count from 0."""
     check_file(path, name, "a .npy file or one label a line")
     if is_npy(path) or path.suffix == ".npy":
         stored = open_npy(path, name)
@@ -295,5 +296,6 @@ def _words(path: Path, name: str) -> list[str]:
             raise InputError(
                 f"{name}: {path} holds {stored.dtype} of shape {stored.shape}; wanted text or integers [t]"
             )
-        return [str(entry) for entry in stored.read().tolist()]
-    return read_text(path, f"{name}: {path}", "a .npy file, or text with one label a line").splitlines()
+        return [str(entry) for entry in stored.read().tolist()], stored.dtype.kind != "U"
+    text = read_text(path, f"{name}: {path}", "a .npy file, or text with one label a line")
+    return text.splitlines(), False

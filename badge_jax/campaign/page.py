@@ -1,7 +1,9 @@
 """The page of a campaign's batch."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +55,8 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
         pool = open_pool(campaign.directory, campaign.config)
     is_free = ~is_labeled & ~reserved(campaign.state)
     ids = None if campaign.ids is None else [campaign.ids[row] for row in rows]
+    # people who see a guess tend to agree with it, and the audit would find the model better than it is
+    shown = None if predictions is None else np.where(batch.is_audit, -1, predictions[rows])
     summary = BatchSummary(
         options.cold_start if line["predictions"] is None else options.strategy,
         options.seed,
@@ -60,15 +64,27 @@ def write_page(campaign: Campaign, batch: Batch, images: Path | None = None) -> 
         int(is_labeled.sum()),
         rows,
         ids,
-        {} if predictions is None else {"predicted_class": predictions[rows]},
+        {} if shown is None else {"predicted_class": shown},
         None if predictions is None else np.bincount(predictions[is_free], minlength=len(options.classes)),
         pool_map(pool.features, "features", rows, is_labeled),
         None if images is None or ids is None else _found(images, ids[:NUM_SHOWN]),
         options.classes,
+        _model_of(line, options.head),
     )
     path = campaign.directory / f"batch-{batch.number}.html"
     write_whole(path, batch_page(summary).encode())
     return path
+
+
+def _model_of(line: Mapping[str, Any], head: str) -> str | None:
+    """What a batch was chosen by, in words; None for a cold start."""
+    for kind in ("logits", "probabilities"):
+        if line.get(kind) is not None:
+            return f"your {kind}"
+    labels = line["num_training"]
+    return (
+        None if labels is None else f"the {head} head, trained on {labels:,} label{'s' if labels != 1 else ''}"
+    )
 
 
 def _found(images: Path, ids: list[str]) -> list[Picture]:

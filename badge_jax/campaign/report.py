@@ -140,7 +140,8 @@ def status_lines(status: CampaignStatus) -> list[str]:
     """
     num_training = int(status.labels_of_class.sum())
     audit = f", {status.num_audited:,} for the audit" if status.num_audited else ""
-    skipped = f"; {status.num_excluded:,} rows skipped" if status.num_excluded else ""
+    num_skipped = status.num_excluded
+    skipped = f"; {num_skipped:,} row{'s' if num_skipped != 1 else ''} skipped" if num_skipped else ""
     rest = f"{status.num_open:,} of {status.batch_size:,} rows open" if status.num_open else "all answered"
     lines = [
         f"pool: {status.num_rows:,} rows, {len(status.classes)} classes",

@@ -74,7 +74,7 @@ class Start:
     test_features: Path | None = None
     """Features [t, d] of held-out rows, in the same formats."""
     test_labels: Path | None = None
-    """Their labels, names or numbers of classes (text with one a line, or .npy)."""
+    """Their labels: names of classes (text with one a line, or .npy), or their numbers from 0 (.npy)."""
 
     def execute(self) -> None:
         """Writes config.json."""
@@ -206,7 +206,8 @@ class Tell:
         num_labels = int((before.labels[rows] >= 0).sum())
         audit = int((before.labels[np.intersect1d(rows, before.reserve)] >= 0).sum())
         of_audit = f" ({audit:,} of the audit)" if audit else ""
-        skips = f", and {len(rows) - num_labels:,} rows skipped" if len(rows) > num_labels else ""
+        num_skips = len(rows) - num_labels
+        skips = f", and {num_skips:,} skipped row{'s' if num_skips != 1 else ''}" if num_skips else ""
         print(f"withdrawn: {num_labels:,} labels{of_audit}{skips}", *_batch_lines(campaign), sep="\n")
 
 

@@ -80,7 +80,10 @@ def _counts(summary: BatchSummary) -> list[Html]:
     ]
     rows = [(what, f"{count:,}", _percent(count, n)) for what, count in lines]
     return [
-        html.paragraph(f"Chosen by the strategy {summary.strategy}, seed {summary.seed}."),
+        html.paragraph(
+            f"Chosen by the strategy {summary.strategy}, seed {summary.seed}"
+            + ("." if summary.model is None else f", from {summary.model}.")
+        ),
         html.heading("How far the pool is labeled"),
         html.table("Rows of the pool", ("rows", "number", "share"), rows),
     ]
@@ -191,7 +194,8 @@ def _classes(summary: BatchSummary) -> list[Html]:
     if summary.pool_classes is None or "predicted_class" not in summary.columns:
         return []
     of_pool = summary.pool_classes
-    of_picks = np.bincount(summary.columns["predicted_class"], minlength=len(of_pool))
+    predicted = summary.columns["predicted_class"]
+    of_picks = np.bincount(predicted[predicted >= 0], minlength=len(of_pool))
     order = np.lexsort((np.arange(len(of_pool)), -of_pool, -of_picks))
     shown = np.sort(order[:_NUM_CLASSES])
     lines = [(_class(summary, label), int(of_picks[label]), int(of_pool[label])) for label in shown]
@@ -209,6 +213,7 @@ def _classes(summary: BatchSummary) -> list[Html]:
         html.heading("Predicted classes"),
         html.paragraph(
             "Of the picks, and of all rows that could be chosen."
+            + (_NOT_SHOWN if (predicted < 0).any() else "")
             + (" Classes go by number, from 0." if summary.classes is None else "")
         ),
         html.table("Rows by predicted class", header, rows),
@@ -216,6 +221,8 @@ def _classes(summary: BatchSummary) -> list[Html]:
 
 
 def _class(summary: BatchSummary, label: int) -> str:
+    if label < 0:
+        return "audit"
     return str(label) if summary.classes is None else _shortened(summary.classes[label])
 
 
@@ -227,6 +234,7 @@ def _share(share: float, most: float, kind: str) -> Html:
     )
 
 
+_NOT_SHOWN = " Picks of the audit are left out."
 _COLUMNS = (
     ("predicted_class", "class", "the class that the model predicts"),
     ("probability", "probability", "of that class"),
@@ -281,6 +289,8 @@ def _picks(summary: BatchSummary) -> list[Html]:
         cells.append([_class(summary, label) for label in found] if is_class else list(cells_of(found)))
     words = ["rank: the order chosen, from 0" + ("; leads to the map" if drawn else "")]
     words += [f"{name}: {what}" for _, name, what in given if what]
+    if (columns.get("predicted_class", np.zeros(0)) < 0).any():
+        words.append("audit: a row that was drawn at random. It is labeled without a guess to look at")
     limit = [] if shown == k else [html.paragraph(f"The first {shown:,} of {k:,}; the CSV file has all.")]
     table = html.table("The rows to label, in the order chosen", header, zip(*cells, strict=True))
     return [html.heading("The picks"), *limit, table, html.bullets(words)]

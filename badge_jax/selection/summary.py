@@ -28,12 +28,14 @@ class BatchSummary(NamedTuple):
         num_labeled: rows labeled or left out before this batch.
         picks: [k] int64, row numbers in the order chosen.
         ids: k ids of the picks; None if the rows have none.
-        columns: column -> [k] values, those that `explain` gives; any may be missing.
+        columns: column -> [k] values, those that `explain` gives; any may be missing. A predicted class is −1
+            where it is not to be shown.
         pool_classes: [c] int64, how many of the rows that could be chosen are predicted to be of each class;
             None if there are no predictions.
         map: the pool in a plane; None if there is nothing to draw it by.
         pictures: of the first picks; None if no pictures are wanted.
         classes: names of the classes; None to call them by number.
+        model: what the predictions are of; None to say nothing of it.
     """
 
     strategy: str
@@ -47,6 +49,7 @@ class BatchSummary(NamedTuple):
     map: PoolMap | None = None
     pictures: Sequence[Picture] | None = None
     classes: Sequence[str] | None = None
+    model: str | None = None
 
 
 def summarize(

@@ -337,7 +337,8 @@ def check_outputs(outputs: Matrix, has_probabilities: bool, is_read: np.ndarray)
         is_read: [n] bool, the rows that count.
 
     Raises:
-        InputError: where such a row is not finite, or no distribution.
+        InputError: where such a row is not finite, or no distribution; where all logits look like
+            probabilities.
     """
     n, tile = outputs.shape[0], tile_size(*outputs.shape)
     is_infinite, is_other = np.zeros(n, bool), np.zeros(n, bool)
@@ -348,6 +349,10 @@ def check_outputs(outputs: Matrix, has_probabilities: bool, is_read: np.ndarray)
     _refuse(outputs, is_infinite & is_read, "with NaN or infinity (as float32)", "finite values")
     if has_probabilities:
         _refuse_distributions(outputs, is_other & is_read)
+    elif outputs.shape[1] > 1 and not is_other.any():
+        raise InputError(
+            f"{outputs.name}: every row looks like probabilities; wanted logits, or these as probabilities"
+        )
 
 
 def _refuse_distributions(outputs: Matrix, is_bad: np.ndarray) -> None:

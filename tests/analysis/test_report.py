@@ -183,7 +183,7 @@ def test_the_page_needs_nothing_else_and_names_what_is_missing(tmp_path):
     assert "<b>&amp;" in page.shown, "names are shown, not obeyed"
     assert "d/m/10/badge, seed 2: no run" in page.shown
     assert "d/m/10/<b>&amp;, seed 0: ends at 5 labels, others at 35" in page.shown
-    assert "Incomplete: 5 runs are missing and 1 end early" in page.shown
+    assert "Incomplete: 5 runs missing and 1 run that ended early" in page.shown
 
 
 def test_settings_with_one_slug_keep_their_pictures_apart(tmp_path):

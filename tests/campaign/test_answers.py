@@ -108,7 +108,7 @@ def test_lists_of_rows(tmp_path):
     first.write_text("badge_index,badge_id,label\n2,two,cat\n")
     assert read_rows([first], n=3, ids=names).tolist() == [2]
     for text, ids, message in (
-        ("one\nfour\nfive\n", names, "line 2: unknown id 'four' (and 1 more problems); nothing was taken"),
+        ("one\nfour\nfive\n", names, "line 2: unknown id 'four' (and 1 more problem); nothing was taken"),
         ("id,index\none,2\n", names, "id 'one' is row 1, and the index is 2"),
         ("one\n", None, "index 'one' is no row number"),
         ("3\n", None, "index 3 is not in the pool; wanted 0 to 2"),

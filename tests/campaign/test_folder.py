@@ -339,6 +339,10 @@ def test_held_out_rows_and_status(tmp_path):
         ({"features": "f.npy", "test_features": "f.npy"}, "--test-features and --test-labels go together"),
         ({"features": "f.npy", "test_features": "f.npy", "test_labels": "ids.txt"}, "unknown class 'a'"),
         (
+            {"features": "f.npy", "test_features": "f.npy", "test_labels": "numbers.txt"},
+            "row 0: label '1' is a number; wanted a name",  # from 0 or from 1? nobody knows
+        ),
+        (
             {"features": "f.npy", "test_features": "g.npy", "test_labels": "ids.txt"},
             "--test-features has 3 columns",
         ),
@@ -354,6 +358,7 @@ def test_files_that_do_not_fit_begin_nothing(tmp_path, files, message):
     np.save(tmp_path / "r.npy", np.ones((2, 2), np.float32))
     np.save(tmp_path / "bad.npy", np.array([[1.0, 2], [np.nan, 0], [0, 0]]))
     (tmp_path / "ids.txt").write_text("a\nb\na \n")
+    (tmp_path / "numbers.txt").write_text("1\n1\n2\n")
     paths = CampaignFiles(**{name: tmp_path / file for name, file in files.items()})
     with pytest.raises(InputError) as caught:
         start_campaign(tmp_path / "pets", CampaignOptions(CLASSES), paths)

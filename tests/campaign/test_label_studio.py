@@ -184,7 +184,7 @@ BOXES = {"type": "rectanglelabels", "from_name": "label", "value": {"rectanglela
             [task(3, annotation("cta")), task(4, annotation("act")), task(5, annotation("cat"))],
             "task 103, annotation 5: unknown class 'cta'; did you mean cat? (known: cat, big dog, ",
         ),
-        ([task(3, annotation("cta")), task(4, annotation("act"))], "(and 1 more problems); nothing was taken"),
+        ([task(3, annotation("cta")), task(4, annotation("act"))], "(and 1 more problem); nothing was taken"),
         ([task(10, annotation("cat"))], "index 10 is not in the pool; wanted 0 to 9"),
         ([task(3, annotation("cat"), badge_id="x")], "unknown id 'x'"),
         ([task(3, annotation("cat"), badge_id="7")], "id '7' is row 9, and the index is 3; wanted the same"),

@@ -128,6 +128,8 @@ def test_every_row_of_own_outputs_is_checked(state):
             propose(options(), state, frozen_pool(FEATURES), 5, logits=logits)
         skipped = state._replace(excluded=np.arange(120) == row)
         propose(options(strategy="margin"), skipped, frozen_pool(FEATURES), 5, logits=logits)
+        with pytest.raises(InputError, match="logits: every row looks like probabilities; wanted logits, or"):
+            propose(options(), state, frozen_pool(FEATURES), 5, logits=np.full((120, 3), 1 / 3))
         chances = np.full((120, 3), 1 / 3)
         chances[row] = 0.5
         with pytest.raises(

@@ -29,7 +29,7 @@ PNG = bytes.fromhex(  # one pixel
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("features.npy", FEATURES)
-    np.save("logits.npy", np.eye(3, dtype=np.float32)[LABELS])
+    np.save("logits.npy", 4 * np.eye(3, dtype=np.float32)[LABELS])
     (tmp_path / "classes.txt").write_text("cat\ndog\n\ncow\n")
     (tmp_path / "ids.txt").write_text("".join(f"image {row}\n" for row in range(200)))
     return tmp_path
@@ -124,6 +124,27 @@ def test_the_page_of_a_batch(here, capsys):
     assert "labeled or left out before: 9" in page
     assert campaign("next", "pets", "--k", "5") == 0
     assert Path("pets/batch-2.html").read_text() == page
+
+
+def test_the_page_says_the_model_and_shows_no_guess_for_the_audit(here):
+    words = ["--ids", "ids.txt", "--classes", "cat,dog,cow", "--strategy", "margin", "--audit", "0.4"]
+    assert campaign("start", "pets", "--features", "features.npy", *words, "--cold-start", "random") == 0
+    assert campaign("next", "pets", "--k", "20") == 0
+    assert "Chosen by the strategy random, seed 0.<" in Path("pets/batch-1.html").read_text()
+    label("pets/batch-1.csv", "answers.csv")
+    assert campaign("tell", "pets", "answers.csv") == 0
+    assert campaign("next", "pets", "--k", "10") == 0
+    page = Path("pets/batch-2.html").read_text()
+    assert "Chosen by the strategy margin, seed 0, from the linear head, trained on 12 labels." in page
+    lines = {re.search(r"image \d+", line)[0]: line for line in page.split("<tr>") if "#map-" in line}
+    with Path("pets/batch-2.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            has_class = any(f">{name}<" in lines[row["id"]] for name in ("cat", "dog", "cow"))
+            assert has_class == (row["audit"] == "0"), row
+            assert (">audit<" in lines[row["id"]]) == (row["audit"] == "1"), row
+    _, classes = page.split("<caption>Rows by predicted class</caption>")
+    counts = re.findall(r'<th scope="row">\w+</th><td>(\d+)</td>', classes.partition("</table>")[0])
+    assert sum(map(int, counts)) == 6, "four of the ten are the audit's"
 
 
 def test_a_pool_that_was_built_again_is_refused(here, capsys):
