@@ -57,6 +57,7 @@ def draw_curves(
         axes.set_yscale("log")
     curves = {name: _Curve(values[name], scale, first or 0, is_log) for name in names}
     curves = {name: curve for name, curve in curves.items() if len(curve.labels)}
+    words = _with_seeds(curves)
     low, high, is_cut = _limits(curves.values(), has_band, is_log)
     if np.isfinite([low, high]).all():
         axes.set_ylim(low, high)
@@ -85,7 +86,7 @@ def draw_curves(
             markersize=4 if len(curve.labels) <= 15 else 2,
             linewidth=1.6,
             zorder=3 + place / 100,
-            label=literal(name),
+            label=literal(words[name]),
         )
         known = np.flatnonzero(np.isfinite(curve.mean))
         if len(known):
@@ -97,8 +98,8 @@ def draw_curves(
     make_plain(axes)
     if is_cut:
         _say_start(axes, curves.values())
-    if max(map(len, ends), default=0) <= _LONGEST:
-        _name_ends(axes, ends, styles)
+    if max((len(words[name]) for name in ends), default=0) <= _LONGEST:
+        _name_ends(axes, ends, styles, words)
     else:
         figure.legend(loc="outside lower center", frameon=False, fontsize=8, handlelength=3)
     return figure
@@ -179,7 +180,21 @@ def _say_start(axes: "Axes", curves: Iterable[_Curve]) -> None:
     )
 
 
-def _name_ends(axes: "Axes", ends: Mapping[str, tuple[float, float]], styles: Mapping[str, Style]) -> None:
+def _with_seeds(curves: Mapping[str, _Curve]) -> dict[str, str]:
+    """Name → what is written at its curve: the number of seeds too, where not all have as many."""
+    if len({curve.runs for curve in curves.values()}) <= 1:
+        return {name: name for name in curves}
+    return {
+        name: f"{name} ({curve.runs} seed{'s' if curve.runs != 1 else ''})" for name, curve in curves.items()
+    }
+
+
+def _name_ends(
+    axes: "Axes",
+    ends: Mapping[str, tuple[float, float]],
+    styles: Mapping[str, Style],
+    words: Mapping[str, str],
+) -> None:
     """Writes each name to the right of its curve's end, names apart, with a thin line where it had to move."""
     if not ends:
         return
@@ -194,7 +209,7 @@ def _name_ends(axes: "Axes", ends: Mapping[str, tuple[float, float]], styles: Ma
     ys = _spread(np.array([places[name] for name in order]), apart)
     for name, y in zip(order, ys, strict=True):
         axes.annotate(
-            literal(name),
+            literal(words[name]),
             xy=ends[name],
             xycoords="data",
             xytext=(1.05, y),

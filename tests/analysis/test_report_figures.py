@@ -70,6 +70,12 @@ def test_curves_that_coincide_are_told_apart():
     assert {text.get_text() for text in axes.texts} == {*found}
 
 
+def test_numbers_of_seeds_are_said_where_they_differ():
+    found = values(badge=[[0.1, 0.4], [0.2, 0.5]], margin=[[0.1, 0.3]])
+    axes = draw_curves("t", "y", found, styles_of(found)).axes[0]
+    assert {text.get_text() for text in axes.texts} == {"badge (2 seeds)", "margin (1 seed)"}
+
+
 def test_long_names_go_into_a_legend():
     name = "my_package.my_strategies:make(alpha=0.3)"
     figure = draw_curves("t", "y", values(**{name: [[0.1, 0.2]]}), styles_of([name]))

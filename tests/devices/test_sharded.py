@@ -168,7 +168,7 @@ def test_law_on_four_devices(first):
             lambda key: lazy_kmeans_plusplus(key, there, 3, available=mask, first=first, sharding=sharding)
         )(keys)
 
-    draws = np.asarray(draw_all(jax.random.split(jax.random.key(0), 20_000), there, mask))
+    draws = np.asarray(draw_all(jax.random.split(jax.random.key(0), 8_000), there, mask))
     number = np.full(64, -1)
     number[places] = np.arange(8)
     assert chi_square_p(number[draws], law) > 1e-4
