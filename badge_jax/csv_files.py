@@ -29,6 +29,18 @@ def is_missing(cell: str) -> bool:
     return not cell or cell in _MISSING.split("|")
 
 
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a text, as people count them: another sign that ends a line for Unicode may be in an id.
+
+    Example:
+        >>> from badge_jax.csv_files import lines_of
+        >>> lines_of("a b\r\nc\fd\n")
+        ['a b', 'c\x0cd']
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 class CsvText(NamedTuple):
     """A CSV file with a header.
 

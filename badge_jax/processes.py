@@ -34,6 +34,10 @@ _NOT_ALL_CAME = (
     f"not all processes came within {_JOINING} s; wanted as many as there are to be, each of which reaches "
     f"process 0 at the same HOST:PORT ({_MORE})"
 )
+# what the text of a failure in JAX begins with, of those that a lost process can cause
+_STATUS = (
+    "ABORTED|CANCELLED|DATA_LOSS|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|NOT_FOUND|UNAVAILABLE|UNKNOWN"
+)
 _LOST = f"another process has ended or hangs; start all of them again with the same command ({_MORE})"
 
 
@@ -98,7 +102,7 @@ def joined(
             raise SystemExit(end.code) from None
         raise _CODES[end.code](end.message) from None
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises a program's failure as either
-        is_status = re.match("[A-Z_]+: ", str(error))
+        is_status = re.match(f"({_STATUS}): ", str(error))
         if "RESOURCE_EXHAUSTED" in str(error) or not (
             is_status or isinstance(error, jax.errors.JaxRuntimeError)
         ):

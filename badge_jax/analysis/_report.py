@@ -15,7 +15,7 @@ from badge_jax.analysis.contrast_tables import overall_csv, pairs_csv, savings_c
 from badge_jax.analysis.drawing import FORMATS, render, require_matplotlib
 from badge_jax.analysis.figures import draw_groups
 from badge_jax.analysis.folder import write_folder
-from badge_jax.analysis.load import Directories, Run, find_runs
+from badge_jax.analysis.load import Directories, find_runs
 from badge_jax.analysis.page import Origin, Picture, report_page
 from badge_jax.analysis.quantities import metric_named, with_metric
 from badge_jax.analysis.report_figures import draw_curves, draw_intervals, draw_pairs, draw_ranks
@@ -100,12 +100,13 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
     require_matplotlib()
     of, out = metric_named(metric), Path(out)
     found = find_runs(directories)
-    runs, without = with_metric(found.runs.values(), of)
+    everything = list(found.runs.values())
+    runs, without = with_metric(everything, of)
     places = {id(run): path for path, run in found.runs.items()}
     skipped = [*found.skipped, *(f"{places[id(run)]}: does not record {of.title}" for run in without)]
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    results = results_of(runs, of)
+    results = results_of(runs, of, everything)
     styles = styles_of(results.strategies)
     slugs = unique_slugs(results.settings)
     of_settings = {
@@ -128,9 +129,9 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
         skipped,
         Origin(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", _command(directories, out, metric), _version()),
     )
-    curves = mean_curves(runs) if of.name == "accuracy" else mean_curves(_with_accuracy(runs))
+    curves = mean_curves(everything)
     texts = {
-        "rounds.csv": rounds_csv(runs),
+        "rounds.csv": rounds_csv(everything),
         "summary.csv": summary_csv(curves),
         "pairs.csv": pairs_csv(results),
         "overall.csv": overall_csv(results.overall),
@@ -153,10 +154,6 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
     return Report(
         len(runs), accuracy_table(curves), pictures, out / "summary.csv", out / "report.html", skipped
     )
-
-
-def _with_accuracy(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if all("test_accuracy" in line for line in run.rounds)]
 
 
 def _drawn(name: str, figure: Any, caption: str) -> _Drawn:

@@ -18,7 +18,7 @@ from badge_jax.paper import BASELINE, MIN_SEEDS, SATURATED, SIGNIFICANT
 from badge_jax.runs.setting import Setting, setting_of
 
 # in titles and in the environment's list, or in the names of strategy, network and cold start
-_NOT_SHOWN = {*Setting._fields, "strategy", "seed", "environment", "check"}
+_NOT_SHOWN = {*Setting._fields, "strategy", "seed", "environment", "resumed", "check"}
 _NOT_SHOWN |= {"strategy_options", "model_options", "cold_start_options"}
 _STYLE = """
 td { white-space: nowrap; }
@@ -431,16 +431,25 @@ def _configuration_parts(runs: Sequence[Run], origin: Origin) -> list[html.Html]
     if differing:
         rows = [[setting.title, *(cells[name][setting] for name in differing)] for setting in found]
         parts.append(html.table("Options that differ", ["setting", *differing], rows))
-    environments = Counter(
-        ", ".join(f"{name} {value}" for name, value in run.config.get("environment", {}).items())
-        for run in runs
-    )
+    environments = Counter(_environments_of(run) for run in runs)
     parts.append(
         html.bullets(
             f"{_count(number, 'run')}: {text or 'not recorded'}" for text, number in environments.items()
         )
     )
     return parts
+
+
+def _environments_of(run: Run) -> str:
+    """Where a run was made, and what was otherwise when it was resumed."""
+    last = run.config.get("environment", {})
+    text = ", ".join(f"{name} {value}" for name, value in last.items())
+    for later in run.config.get("resumed", []):
+        now = later["environment"]
+        changes = [f"{name} {now.get(name)}" for name in {**last, **now} if last.get(name) != now.get(name)]
+        text += f"; from round {later['round']} on {', '.join(changes)}"
+        last = now
+    return text
 
 
 def _missing_parts(missing: Sequence[MissingRun], skipped: Sequence[str]) -> list[html.Html]:

@@ -78,12 +78,14 @@ class Results(NamedTuple):
     missing: Sequence[MissingRun]
 
 
-def results_of(runs: Sequence[Run], metric: Metric) -> Results:
+def results_of(runs: Sequence[Run], metric: Metric, everything: Sequence[Run] | None = None) -> Results:
     """Computes everything.
 
     Args:
         runs: Comparable runs, see `read_runs`, that record the metric in every round.
         metric: What is compared.
+        everything: Also the runs that do not record the metric, for the paper's comparison, which is of
+            accuracy; None: there are none.
 
     Returns:
         The numbers.
@@ -112,7 +114,7 @@ def results_of(runs: Sequence[Run], metric: Metric) -> Results:
         for setting, values in found.items()
     }
     strategies = in_order(run.config["strategy"] for run in runs)
-    comparisons = compare([run for run in runs if all("test_accuracy" in line for line in run.rounds)])
+    comparisons = compare(runs if everything is None else everything)
     return Results(
         metric,
         strategies,

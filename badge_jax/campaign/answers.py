@@ -9,7 +9,7 @@ import numpy as np
 
 from badge_jax.campaign.label_studio import ID, INDEX, export_records, parsed_json
 from badge_jax.campaign.state import SKIPPED
-from badge_jax.csv_files import CsvText, find_header, is_missing, read_text
+from badge_jax.csv_files import CsvText, find_header, is_missing, lines_of, read_text
 from badge_jax.errors import InputError, unknown_name
 from badge_jax.files import check_file
 from badge_jax.selection.row_names import RowNames, row_number
@@ -248,7 +248,7 @@ def _listed(path: Path, column: str) -> Iterator[tuple[str, dict[str, str]]]:
     table = find_header(text, lambda names: not _ROW_COLUMNS.isdisjoint(names))
     if table is not None:
         return _table_records(table, path, with_labels=False)
-    lines = enumerate(text.splitlines(), start=1)
+    lines = enumerate(lines_of(text), start=1)
     return ((f"{path}, line {number}", {column: line}) for number, line in lines if line.strip())
 
 
@@ -256,7 +256,7 @@ def _csv_records(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of a CSV file that say anything."""
     table = find_header(text, lambda names: "label" in names and not _ROW_COLUMNS.isdisjoint(names))
     if table is None:
-        first = next((line for line in text.splitlines() if line.strip(" \t,;")), "")
+        first = next((line for line in lines_of(text) if line.strip(" \t,;")), "")
         found = f"begins with {first[:60]!r}" if first else "is empty"
         raise InputError(
             f"{path} {found}; wanted a header that names a column label, and a column id or index, or a whole "

@@ -15,7 +15,7 @@ from badge_jax.campaign.answers import LabelNames
 from badge_jax.campaign.head import TILE, TrainedHead, head_outputs
 from badge_jax.campaign.options import CampaignOptions, check_options
 from badge_jax.campaign.pools import FrozenPool, ready_to_read
-from badge_jax.csv_files import read_text
+from badge_jax.csv_files import lines_of, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 from badge_jax.names import checksum
@@ -298,4 +298,4 @@ def _words(path: Path, name: str) -> tuple[list[str], bool]:
             )
         return [str(entry) for entry in stored.read().tolist()], stored.dtype.kind != "U"
     text = read_text(path, f"{name}: {path}", "a .npy file, or text with one label a line")
-    return text.splitlines(), False
+    return lines_of(text), False

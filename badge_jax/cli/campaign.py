@@ -27,7 +27,7 @@ from badge_jax.campaign import (
 from badge_jax.campaign.tables import BatchFormat, check_batch_file
 from badge_jax.cli.numbers import num_bytes
 from badge_jax.compiled import keep_compiled_programs
-from badge_jax.csv_files import formula_remarks, read_text
+from badge_jax.csv_files import formula_remarks, lines_of, read_text
 from badge_jax.devices import find_devices
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
@@ -275,7 +275,7 @@ def _classes_of(text: str) -> tuple[str, ...]:
     if "," in text and not path.is_file():
         return tuple(name.strip() for name in text.split(","))
     check_file(path, "--classes", "two names or more with commas between them, or a file with one a line")
-    lines = read_text(path, f"--classes: {path}", "one name a line").splitlines()
+    lines = lines_of(read_text(path, f"--classes: {path}", "one name a line"))
     return tuple(line.strip() for line in lines if line.strip())
 
 

@@ -28,6 +28,7 @@ from badge_jax.processes import agree, mesh_of_processes, sampled_rows, told_by_
 from badge_jax.runs.directory import (
     Queried,
     check_config,
+    note_environment,
     open_directory,
     read_config,
     read_per_class,
@@ -80,7 +81,7 @@ def run(
         out: directory of the run; made if need be.
         on_round: called with every round in order, once it is on disk: a dict of its own, as rounds.jsonl has
             it. Rounds that were finished earlier come first. Several are called in turn. What one of them
-            raises is a warning, and the run goes on; Ctrl-C ends it.
+            raises is a warning, and the run goes on; Ctrl-C ends it. Of several processes, the first one calls.
         distributed: whether the processes of a `badge_jax.processes.joined` block make this run together, on
             all their devices, each with the same arguments. Process 0 alone reads and writes ``out``.
 
@@ -101,9 +102,11 @@ def run(
         [100, 110]
     """
     out = Path(out)
-    callbacks = (on_round,) if callable(on_round) else tuple(on_round)
     folder = _Folder(out, distributed)
+    callbacks: Sequence[OnRound] = (on_round,) if callable(on_round) else tuple(on_round)
+    callbacks = callbacks if folder.is_here else ()
     experiment = _prepare(options, Place(mesh_of_processes()) if distributed else Place())
+    here = experiment.config["environment"]
     if distributed:
         agree(_description(experiment))
     with folder.opened():
@@ -115,6 +118,8 @@ def run(
         for line in rounds[: options.rounds + 1]:
             _call(callbacks, line)
         if len(rounds) <= options.rounds:
+            if folder.is_here:
+                note_environment(out, here, len(rounds))
             by_class = folder.told(lambda: _read_by_class(config, out, len(rounds)))
             for line, classes in _remaining_rounds(experiment, folder, [*rounds]):
                 if has_metrics(experiment.config):

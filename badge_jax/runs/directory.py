@@ -37,7 +37,16 @@ from badge_jax.runs.fields import (
     identity_of,
 )
 
-MAY_DIFFER = ("format", "rounds", "rounds_at_start", "horizon", "environment", "missing_classes", "code")
+MAY_DIFFER = (
+    "format",
+    "rounds",
+    "rounds_at_start",
+    "horizon",
+    "environment",
+    "resumed",
+    "missing_classes",
+    "code",
+)
 
 
 class Queried(NamedTuple):
@@ -108,10 +117,24 @@ def check_config(directory: Path, known: dict[str, Any], config: dict[str, Any])
         ("threads", "the number of threads, and with it the rounding,"),
         ("devices", "the number of devices that share the run, and with it the rounding,"),
     ):
-        before, after = ({"devices": 1, **part.get("environment", {})}.get(name) for part in (known, config))
+        before, after = ({"devices": 1, **last_environment(part)}.get(name) for part in (known, config))
         if None not in (before, after) and before != after:
             remarks.append(f"{what} has changed from {before} to {after}")
     return remarks
+
+
+def last_environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment that a run's last rounds were made in; empty where none is recorded."""
+    resumed = config.get("resumed", [])
+    return resumed[-1]["environment"] if resumed else config.get("environment", {})
+
+
+def note_environment(directory: Path, environment: dict[str, Any], first: int) -> None:
+    """Writes into config.json the environment of the rounds from ``first`` on, if it is another than before."""
+    known = read_config(directory)
+    if last_environment(known) != environment:
+        entry = {"round": first, "environment": environment}
+        write_config(directory, {**known, "resumed": [*known.get("resumed", []), entry]})
 
 
 def read_config(directory: Path) -> dict[str, Any]:

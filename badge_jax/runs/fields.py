@@ -48,8 +48,9 @@ _NEEDED_OPTIONS = {"dataset": _TEXT, "model": _TEXT, "strategy": _TEXT, "batch_s
 _OTHER_OPTIONS = {
     "format": _COUNT, "initial": _COUNT, "rounds": _WHOLE, "strategy_options": _TABLE, "model_options": _TABLE,
     "code": _TABLE, "environment": _TABLE, "missing_classes": _LIST, "cold_start": _TEXT,
-    "cold_start_options": _TABLE,
+    "cold_start_options": _TABLE, "resumed": _LIST,
 }  # fmt: skip
+_MAY_GROW = ("rounds", "resumed")  # while the files of the run stay what they are
 # of runs made before these were recorded
 BEFORE: dict[str, Any] = {"cold_start": paper.COLD_START, "cold_start_options": {}}
 _NEEDED_RESULTS = {"round": _WHOLE, "num_labeled": _COUNT, "test_accuracy": _SHARE}
@@ -65,6 +66,9 @@ _OTHER_RESULTS = {
 def check_config_fields(path: Path, config: Mapping[str, Any]) -> None:
     """Raises InputError for a configuration that lacks what a report needs, or has a value that cannot be."""
     _check_fields(path, "", config, _NEEDED_OPTIONS, _OTHER_OPTIONS)
+    for entry in config.get("resumed", []):
+        found = entry if isinstance(entry, dict) else {}
+        _check_fields(path, "in resumed, ", found, {"round": _WHOLE, "environment": _TABLE}, {})
 
 
 def code_checksum(config: Mapping[str, Any], what: str) -> int | None:
@@ -87,7 +91,9 @@ def has_metrics(config: Mapping[str, Any]) -> bool:
 def identity_of(config: Mapping[str, Any]) -> str:
     """What a run's files belong to, so that those of another run, copied here, are not believed."""
     if has_checksum(config):
-        return f"{config_checksum({name: value for name, value in config.items() if name != 'rounds'}):08x}"
+        return (
+            f"{config_checksum({name: value for name, value in config.items() if name not in _MAY_GROW}):08x}"
+        )
     return json.dumps([config[name] for name in _NEEDED_OPTIONS]) if config else ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from badge_jax.array_files import is_npy, open_npy
-from badge_jax.csv_files import find_header, is_missing, read_text
+from badge_jax.csv_files import find_header, is_missing, lines_of, read_text
 from badge_jax.errors import InputError
 from badge_jax.files import check_file
 from badge_jax.selection.row_names import RowNames, row_number
@@ -111,7 +111,7 @@ def read_ids(path: Path, name: str, n: int) -> list[str]:
     else:
         text = read_text(path, f"{name}: {path}", _WANTED)
         columns = _columns(text, f"{name}: {path}", ("id",))
-        ids = _lines(text) if columns is None else columns["id"]
+        ids = lines_of(text) if columns is None else columns["id"]
     if len(ids) != n:
         raise InputError(f"{name}: {path} holds {len(ids)} ids for {n} rows; wanted one for each")
     first_row: dict[str, int] = {}
@@ -231,7 +231,7 @@ def _words(text: str, where: str, column: str) -> tuple[list[str], list[str] | N
         if _columns(text, where, (other,)) is not None:
             hint = "or --ids" if column == "index" else "or no --ids"
             raise InputError(f"{where} has the column {other} and no column {column}; wanted one, {hint}")
-        lines = [line for line in _lines(text) if line.strip()]
+        lines = [line for line in lines_of(text) if line.strip()]
         return lines, None
     if column == "index" and any(id.strip() for id in columns.get("id", [])):
         warnings.warn(
@@ -247,11 +247,6 @@ def _columns(text: str, where: str, names: tuple[str, ...]) -> dict[str, list[st
         return None
     places, rows = table.places(where, names), [fields for _, fields in table.rows(where)]
     return {name: [fields[place] for fields in rows] for name, place in places.items()}
-
-
-def _lines(text: str) -> list[str]:
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _is_array(path: Path) -> bool:

@@ -377,7 +377,10 @@ def test_a_loss_is_compared_with_less_as_better(tmp_path):
     assert [line.split("/")[-1] for line in result.skipped] == ["old: does not record log loss"]
     assert "old: does not record log loss" in page.shown
     assert "--metric log_loss" in page.shown
-    assert result.summary.read_text().splitlines()[1] == "d,m,10,badge,5,5,0.5,0.0"
+    assert result.summary.read_text().splitlines()[1] == "d,m,10,badge,5,6,0.5,0.0", "accuracy, of all runs"
+    by_accuracy = report(tmp_path / "runs", tmp_path / "accuracy").page.parent
+    for name in ("summary.csv", "rounds.csv", "penalty_matrix.csv", "cdf.csv"):
+        assert (tmp_path / "out" / name).read_text() == (by_accuracy / name).read_text(), name
     with pytest.raises(InputError, match="no run records macro-F1"):
         report(tmp_path / "runs", tmp_path / "other", metric="macro_f1")
     assert not (tmp_path / "other").exists()

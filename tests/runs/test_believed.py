@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from badge_jax import STRATEGIES, RunOptions, Strategy, load_rounds, run
+from badge_jax.analysis import report
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.runs import read_config, read_per_class, read_rounds
+from badge_jax.runs._run import environment
 from badge_jax.runs.directory import read_queried, write_config, write_queried, write_rounds
 
 OPTIONS = RunOptions("kropt", "random", 5, 1, model="linear", initial=10, max_epochs=1)
@@ -104,6 +106,31 @@ def test_every_value_of_a_state_counts(copy):
     np.savez(copy / "state.npz", **{name: array for name, array in written.items() if name != "check"})
     with pytest.raises(InputError, match=r"state\.npz is damaged \(it does not have its checksum\)"):
         run(dataclasses.replace(OPTIONS, rounds=2), copy)
+
+
+def test_the_environment_of_later_rounds_is_recorded(copy, monkeypatch):
+    """Once for each change, and the rounds from before are believed all the same."""
+    here = environment()
+    assert "resumed" not in read_config(copy)
+    monkeypatch.setattr("badge_jax.runs._run.environment", lambda: here | {"threads": 7})
+    with pytest.warns(UserWarning, match=f"the number of threads, .* has changed from {here['threads']} to 7"):
+        run(dataclasses.replace(OPTIONS, rounds=2), copy)
+    seven = {"round": 2, "environment": here | {"threads": 7}}
+    assert read_config(copy)["resumed"] == [seven]
+    run(dataclasses.replace(OPTIONS, rounds=3), copy)
+    assert read_config(copy)["resumed"] == [seven]
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match=f"has changed from 7 to {here['threads']}"):
+        run(dataclasses.replace(OPTIONS, rounds=4), copy)
+    config = read_config(copy)
+    assert config["resumed"] == [seven, {"round": 4, "environment": here}]
+    assert config["environment"] == here, "that of the first rounds"
+    assert len(read_rounds(copy)) == len(read_per_class(copy)) == 5
+    page = report(copy, copy.parent / "report").page.read_text()
+    assert f"; from round 2 on threads 7; from round 4 on threads {here['threads']}" in page
+    write_config(copy, config | {"resumed": [3]})
+    with pytest.raises(InputError, match=r"config.json is not a run's, or damaged: in resumed, it lacks round"):
+        read_config(copy)
 
 
 def test_every_value_by_class_counts(finished, copy):
