@@ -1,4 +1,4 @@
-"""A campaign in a folder, from which it goes on after a crash at any moment.
+"""A campaign in a folder, from which it resumes after a crash at any moment.
 
 - ``config.json``: all options, the files that the campaign reads with their checksums, and a checksum of these.
 - ``log.jsonl``: batches, answers and withdrawals in the order in which they came, see `log`. The state

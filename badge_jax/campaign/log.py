@@ -16,7 +16,7 @@ from badge_jax.records import line_checksum, parse_object
 
 
 class Log(NamedTuple):
-    """What a log says, and where it goes on.
+    """What a log says, and where its next line goes.
 
     Attributes:
         lines: the objects, without their checksums.
