@@ -12,13 +12,13 @@ compiling. For a GPU, XLA times no kernels to choose among, and what needs cuDNN
 """
 
 import argparse
-import importlib
+import importlib.util
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -280,15 +280,23 @@ def tpus(topology: str) -> list[jax.Device]:
 
 
 def gpus(topology: str) -> list[jax.Device]:
-    folder = compilers("cuda")
-    if str(folder) not in sys.path:
-        jax.devices()  # looks for plugins, once: before this one can be found, since it is initialized here
-        sys.path.append(str(folder))
-        os.environ["PATH"] += f":{folder}/nvidia/cuda_nvcc/bin"
-        flags = f"--xla_gpu_cuda_data_dir={folder}/nvidia/cuda_nvcc --xla_gpu_autotune_level=0"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-        importlib.import_module("jax_plugins.xla_cuda12").initialize()
+    load_cuda(compilers("cuda"))
     return topologies.get_topology_desc(platform="cuda", target_config=H100, topology=topology).devices
+
+
+@cache
+def load_cuda(folder: Path) -> None:
+    """Loads JAX's plugin from its file: where JAX finds it by itself, it looks for GPUs."""
+    os.environ["PATH"] += f":{folder}/nvidia/cuda_nvcc/bin"
+    flags = f"--xla_gpu_cuda_data_dir={folder}/nvidia/cuda_nvcc --xla_gpu_autotune_level=0"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+    file = folder / "jax_plugins" / "xla_cuda12" / "__init__.py"
+    spec = importlib.util.spec_from_file_location("xla_cuda12", file)
+    assert spec is not None
+    assert spec.loader is not None
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    plugin.initialize()
 
 
 def compile_case(case: Case, place: Place) -> dict[str, Any]:

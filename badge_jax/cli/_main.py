@@ -176,7 +176,7 @@ _TRAINING = {
 def _parse(args: Sequence[str]) -> _Command:
     """The command that the arguments say. Raises InputError for an option that is given twice."""
     called = args[0] if args else ""
-    for word, after in zip(args, [*args[1:], "-"], strict=True):
+    for word, after in itertools.pairwise([*args, "-"]):
         if word in ("--labeled", "--withdraw") and after.startswith("-"):  # the parser takes no file as none
             raise InputError(f"{word} names no file; wanted one or more after it")
     args = _joined(args, "--labeled") if called == "select" else args

@@ -97,7 +97,11 @@ def test_resumed_on_another_number_of_devices(shared, data, tmp_path):
     with pytest.warns(UserWarning, match=message):
         rounds = run(options, tmp_path / "run", distributed=True)
     assert [line["indices"] for line in rounds] == [line["indices"] for line in lines]
-    assert (tmp_path / "run" / "config.json").read_bytes() == (shared / "config.json").read_bytes()
+    config, before = read_config(tmp_path / "run"), read_config(shared)
+    (resumed,) = config["resumed"]
+    assert resumed["round"] == len(lines) - 1
+    assert (resumed["environment"]["processes"], resumed["environment"]["devices"]) == (1, 1)
+    assert {**config, "resumed": None} == {**before, "resumed": None}, "the rest is as it was"
 
 
 def test_one_process_alone_and_the_first_batch(tmp_path):
