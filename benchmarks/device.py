@@ -2,7 +2,7 @@
 
     python -m benchmarks.device                  into results/device.jsonl; what is there is not run again
     python -m benchmarks.device --only fits      one part; may be given several times
-    python -m benchmarks.device --quick          small sizes, to see that it runs: two minutes on a CPU
+    python -m benchmarks.device --quick          small sizes, to see that it runs: five minutes on 2 CPU cores
 
 Each part is a process of its own, of four minutes at most, so that one that fails costs no other part. Its
 lines are written as they come, and the same command goes on where it stopped. The most valuable parts come
