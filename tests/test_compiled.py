@@ -143,7 +143,7 @@ def test_command_says_nothing_of_damaged_programs(tmp_path, monkeypatch):
     for name, width in (("features", 8), ("logits", 3)):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(300, width)).astype(np.float32))
     command = [sys.executable, "-m", "badge_jax", "select", "--k", "5", "--features", "features.npy"]
-    command += ["--logits", "logits.npy", "--out", "picks.csv"]
+    command += ["--logits", "logits.npy", "--out", "picks.csv", "--force"]
     picks = []
     for _ in range(3):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
