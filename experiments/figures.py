@@ -35,7 +35,7 @@ from badge_jax.analysis import (
 )
 from badge_jax.analysis.tables import penalty_csv
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.files import write_whole
+from badge_jax.files import check_file, write_whole
 from badge_jax.runs import Setting, setting_of
 
 FULL = dict(
@@ -122,8 +122,9 @@ def read_curves(path: Path) -> list[Run]:
     """The runs of a file that `curves_csv` made.
 
     Raises:
-        InputError: if it is another file.
+        InputError: if it is not there, or another file.
     """
+    check_file(path, "--curves", "a curves.csv of this script")
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         if rows.fieldnames != [*OF_RUN, *OF_ROUND]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -282,12 +283,16 @@ def stateless(
     """
     _check_known(name, needs)
 
+    @cache  # one function for a size, so that it is compiled once
+    def of_size(k: int) -> Callable[[jax.Array, Pool], jax.Array]:
+        return lambda key, masks: choose(key, masks, k)
+
     def query(key: jax.Array, state: State, pool: Pool, k: int) -> tuple[jax.Array, State]:
         check_count(k, pool.available.shape[0])
         check_needs(name, needs, pool)
         if not needs:  # every device has the whole masks, and draws the whole batch
             masks = Pool(None, None, pool.labels, pool.labeled, pool.available)  # type: ignore[arg-type]
-            return on_auto_axes(lambda key, masks: choose(key, masks, k), key, masks), state
+            return on_auto_axes(of_size(k), key, masks), state
         check_on_one_device(name, pool)
         return choose(key, pool, k), state
 
