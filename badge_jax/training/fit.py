@@ -237,6 +237,20 @@ def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Ca
         num_correct = jnp.sum((jnp.argmax(logits, axis=1) == labels) & mask, dtype=jnp.int32)
         return loss, (updated, StepMetrics(loss, num_correct))
 
+    def gradient(variables: Variables, x: jax.Array, labels: jax.Array, mask: jax.Array) -> tuple:
+        # A CPU takes twenty times as long to write the gradient of 1,024 x 2 weights as that of 2 x 1,024: it
+        # would read the features by columns, whose entries get in each other's way in its cache.
+        narrow = jax.tree.map(lambda leaf: leaf.ndim == 2 and leaf.shape[0] > 4 * leaf.shape[1], variables)
+
+        def turn(tree: Variables) -> Variables:
+            return jax.tree.map(lambda leaf, is_narrow: leaf.T if is_narrow else leaf, tree, narrow)
+
+        def turned_loss(turned: Variables) -> tuple:
+            return loss_fn(turn(turned), x, labels, mask)
+
+        gradients, rest = jax.grad(turned_loss, has_aux=True)(turn(variables))
+        return turn(jax.lax.optimization_barrier(gradients)), rest
+
     def train_step(
         variables: Variables,
         optimizer_state: optax.OptState,
@@ -244,7 +258,7 @@ def make_train_step(model: Model, optimizer: optax.GradientTransformation) -> Ca
         labels: jax.Array,
         mask: jax.Array,
     ) -> tuple[Variables, optax.OptState, StepMetrics]:
-        gradients, (updated, metrics) = jax.grad(loss_fn, has_aux=True)(variables, x, labels, mask)
+        gradients, (updated, metrics) = gradient(variables, x, labels, mask)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, variables)
         return optax.apply_updates(updated, updates), optimizer_state, metrics
 
