@@ -1,0 +1,93 @@
+"""Tables of many strategies: differences paired by seed, and curves that outlive the folders of their runs."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from badge_jax.errors import InputError
+from experiments import regimes
+
+SETTING = "letter-mlp-100"
+
+
+def write_run(folder, strategy, seed, accuracies, worst=0.25):
+    directory = folder / SETTING / f"{strategy}-seed{seed}"
+    directory.mkdir(parents=True)
+    config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": strategy, "seed": seed}
+    (directory / "config.json").write_text(json.dumps(config))
+    rounds, classes = [], []
+    for i, accuracy in enumerate(accuracies):
+        others = dict.fromkeys(("test_macro_f1", "test_log_loss", "test_calibration_error"), 0.5)
+        line = {
+            "round": i,
+            "num_labeled": 100 + 100 * i,
+            "test_accuracy": accuracy,
+            "query_seconds": 0.5 * (i > 0),
+        }
+        rounds.append(json.dumps({**line, **others}))
+        classes.append(json.dumps({"round": i, "recall": [None, 0.75, worst]}))
+    (directory / "rounds.jsonl").write_text("\n".join(rounds))
+    (directory / "per_class.jsonl").write_text("\n".join(classes))
+
+
+def curve(gain, seed):
+    return [0.5, 0.6 + gain + 0.01 * seed, 0.7 + gain + 0.01 * seed]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path / "runs", "random", seed, curve(0, seed))
+        write_run(tmp_path / "runs", "badge", seed, curve(0.041 + 0.002 * seed, seed), worst=0.5)
+        write_run(tmp_path / "runs", "margin", seed, curve(0.04 + 0.002 * (4 - seed), seed))
+        write_run(tmp_path / "runs", "entropy", seed, curve(-0.1, seed))
+    return tmp_path
+
+
+def made(monkeypatch, folder, *words):
+    monkeypatch.setattr(sys, "argv", ["regimes", *words, "--out", str(folder)])
+    regimes.main()
+    return (folder / "tables.md").read_text(), (folder / "curves.csv").read_text()
+
+
+def test_a_table_and_curves_that_are_read_back(folder, monkeypatch, capsys):
+    tables, curves = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    assert "5 seeds. Best: badge; level with it: margin." in tables
+    (line,) = [line for line in tables.splitlines() if line.startswith("| badge ")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    # gains of 4.1 to 4.9 points at two of three counts: the area has three quarters of them, by trapezoids
+    gains = 0.75 * (0.041 + 0.002 * np.arange(5))
+    assert cells[1:3] == [f"{100 * (0.62 + 0.045):.1f}", f"{100 * (0.72 + 0.045):.1f}"]
+    half = 2.776 * gains.std(ddof=1) / 5**0.5  # the 97.5 % point of t with four degrees of freedom
+    mean, low, high = (100 * x for x in (gains.mean(), gains.mean() - half, gains.mean() + half))
+    assert cells[3] == f"**{mean:+.1f} ({low:+.1f} to {high:+.1f})**"
+    assert cells[5:] == ["50", "0.5"]
+    assert len(curves.splitlines()) == 1 + 4 * 5 * 3
+    assert (folder / "out" / "letter_mlp_100.png").exists()
+
+    again = made(monkeypatch, folder / "again", "--runs", "--curves", str(folder / "out" / "curves.csv"))
+    assert again == (tables, curves)
+    capsys.readouterr()
+
+
+def test_a_run_is_counted_once_and_seeds_that_lack_are_said(folder, monkeypatch, capsys):
+    _, curves = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    write_run(folder / "more", "badge", 5, curve(0.04, 5))
+    write_run(folder / "more", "random", 0, curve(0, 0))
+    kept = str(folder / "out" / "curves.csv")
+    tables, more = made(monkeypatch, folder / "out", "--runs", str(folder / "more"), "--curves", kept)
+    assert "5 to 6 seeds" in tables
+    assert len(more.splitlines()) == len(curves.splitlines()) + 3
+    capsys.readouterr()
+
+
+def test_no_baseline_and_another_file(folder, tmp_path, monkeypatch):
+    write_run(tmp_path / "alone", "badge", 0, curve(0.04, 0))
+    with pytest.raises(InputError, match="no run of random"):
+        made(monkeypatch, tmp_path / "out", "--runs", str(tmp_path / "alone"))
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="other columns"):
+        made(monkeypatch, tmp_path / "out", "--runs", "--curves", str(other))
