@@ -72,14 +72,14 @@ def learn(key: jax.Array, images: np.ndarray, num_patches: int, num_centers: int
     """Mean, whitening and centres from random patches of uint8 images [n, h, w, channels]."""
     n, height, width, _ = images.shape
     at_key, kmeans_key = jax.random.split(key)
-    limits = jnp.array([n, height - side + 1, width - side + 1])
+    limits = jnp.array([[n, height - side + 1, width - side + 1]])
     places = np.asarray(jax.random.randint(at_key, (num_patches, 3), 0, limits))
     cut = np.stack([images[i, r : r + side, c : c + side] for i, r, c in places])
     rows = normalized(jnp.asarray(cut.reshape(num_patches, -1), jnp.float32))
     mean = jnp.mean(rows, axis=0)
     values, vectors = jnp.linalg.eigh(jnp.cov(rows, rowvar=False))
-    whitening = (vectors / jnp.sqrt(values + RIDGE)) @ vectors.T
-    centers = kmeans(kmeans_key, (rows - mean) @ whitening, num_centers).centers
+    whitening = (vectors / jnp.sqrt(values + RIDGE)[None, :]) @ vectors.T
+    centers = kmeans(kmeans_key, (rows - mean[None, :]) @ whitening, num_centers).centers
     return Encoder(mean, whitening, centers)
 
 
@@ -87,10 +87,12 @@ def learn(key: jax.Array, images: np.ndarray, num_patches: int, num_centers: int
 def encode(encoder: Encoder, images: jax.Array) -> jax.Array:
     """Features [b, 4K] float32 of images [b, h, w, channels]."""
     side = round((encoder.mean.size / images.shape[3]) ** 0.5)
-    white = (normalized(patches_of(images, side)) - encoder.mean) @ encoder.whitening
-    squares = jnp.sum(white**2, axis=-1, keepdims=True) + jnp.sum(encoder.centers**2, axis=1)
+    patches = normalized(patches_of(images, side))
+    white = (patches.reshape(-1, encoder.mean.size) - encoder.mean[None, :]) @ encoder.whitening
+    squares = jnp.sum(white**2, axis=1, keepdims=True) + jnp.sum(encoder.centers**2, axis=1)[None, :]
     distances = jnp.sqrt(jnp.maximum(squares - 2 * white @ encoder.centers.T, 0.0))
-    codes = jnp.maximum(jnp.mean(distances, axis=-1, keepdims=True) - distances, 0.0)
+    codes = jnp.maximum(jnp.mean(distances, axis=1, keepdims=True) - distances, 0.0)
+    codes = codes.reshape(*patches.shape[:3], -1)
     rows, columns = (codes.shape[1] + 1) // 2, (codes.shape[2] + 1) // 2
     quarters = [
         part
@@ -135,7 +137,7 @@ def fit_linear(inputs: jax.Array, labels: jax.Array, penalty: jax.Array) -> tupl
 
     def loss(weights: tuple[jax.Array, jax.Array]) -> jax.Array:
         kernel, bias = weights
-        hinges = jnp.maximum(1 - signs * (inputs @ kernel + bias), 0.0)
+        hinges = jnp.maximum(1 - signs * (inputs @ kernel + bias[None, :]), 0.0)
         return jnp.mean(jnp.sum(hinges**2, axis=1)) + penalty / 2 * jnp.sum(kernel**2)
 
     solver, value_and_grad = optax.lbfgs(), optax.value_and_grad_from_state(loss)
@@ -157,7 +159,7 @@ def probe(data: dict[str, np.ndarray]) -> dict[str, float]:
     held_out = len(labels) // 5
 
     def accuracy(weights: tuple[jax.Array, jax.Array], rows: jax.Array, wanted: jax.Array) -> float:
-        return float(jnp.mean(jnp.argmax(rows @ weights[0] + weights[1], axis=1) == wanted))
+        return float(jnp.mean(jnp.argmax(rows @ weights[0] + weights[1][None, :], axis=1) == wanted))
 
     scores = {
         penalty: accuracy(
