@@ -61,7 +61,7 @@ class Sweep:
     """Where the data sets come from."""
     precision: str | None = None
     """Arithmetic inside the networks: float32 or bfloat16."""
-    diagnostics: bool | None = None
+    diagnostics: tyro.conf.FlagCreatePairsOff[bool] = False
     """Record how diverse and how uncertain each batch is."""
     shard: str = "0/1"
     """i/n: only the i-th of n parts of the grid, counted from 0."""
@@ -75,7 +75,8 @@ class Sweep:
         given = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("out", "spec", "shard", "workers", "on") and value not in (None, ())
+            if name not in ("out", "spec", "shard", "workers", "on")
+            and not (value is None or value is False or value == ())
         }
         shard = shard_of(self.shard)
         engine = engine_of(self.on) if self.on else None
