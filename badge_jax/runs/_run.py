@@ -1,17 +1,13 @@
 """One experiment: a data set, a network, a strategy and a seed, in a directory from which it can be resumed."""
 
-import contextlib
 import copy
 import dataclasses
 import json
 import math
-import os
-import platform
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from badge_jax._version import __version__
 from badge_jax.data import Dataset, load_dataset
-from badge_jax.devices import find_devices
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.learner import LearnerState
-from badge_jax.processes import agree, mesh_of_processes, sampled_rows, told_by_first
+from badge_jax.processes import agree, mesh_of_processes, sampled_rows
 from badge_jax.runs.directory import (
     Queried,
     check_config,
     note_environment,
-    open_directory,
     read_config,
     read_per_class,
     read_queried,
@@ -40,7 +33,9 @@ from badge_jax.runs.directory import (
     write_rounds,
 )
 from badge_jax.runs.diversity import Diversity, batch_diversity
+from badge_jax.runs.environment import environment
 from badge_jax.runs.fields import has_metrics
+from badge_jax.runs.folder import Folder
 from badge_jax.runs.metrics import measure
 from badge_jax.runs.options import (
     Resolved,
@@ -53,6 +48,7 @@ from badge_jax.runs.options import (
 )
 from badge_jax.runs.place import Place
 from badge_jax.runs.programs import Learner, make_learner
+from badge_jax.runs.strategy_state import from_arrays, to_arrays
 
 _NO_ROUND = 2**32 - 1  # the number that takes a round's place in the key of a cold start
 _OF_A_MACHINE = ("python", "platform", "device", "xla_flags", "threads")  # what processes need not share
@@ -102,7 +98,7 @@ def run(
         [100, 110]
     """
     out = Path(out)
-    folder = _Folder(out, distributed)
+    folder = Folder(out, distributed)
     callbacks: Sequence[OnRound] = (on_round,) if callable(on_round) else tuple(on_round)
     callbacks = callbacks if folder.is_here else ()
     experiment = _prepare(options, Place(mesh_of_processes()) if distributed else Place())
@@ -144,65 +140,6 @@ def _call(callbacks: Sequence[OnRound], line: Line) -> None:
                 UserWarning,
                 stacklevel=3,
             )
-
-
-def environment() -> dict[str, Any]:
-    """Versions, device and settings of JAX, as recorded with every result.
-
-    Raises:
-        EnvironmentFailure: if JAX finds no device.
-    """
-    devices = find_devices()
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-    settings = ("enable_x64", "default_prng_impl", "threefry_partitionable", "default_matmul_precision")
-    return {
-        "badge_jax": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "platform": platform.platform(terse=True),
-        "device": f"{len(devices)} x {devices[0].device_kind}",
-        **{name: getattr(jax.config, f"jax_{name}") for name in settings},
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
-
-
-class _Folder(NamedTuple):
-    """The folder of a run. Of several processes, the first one alone reads and writes it.
-
-    Attributes:
-        out: its path.
-        is_shared: whether several processes make the run.
-    """
-
-    out: Path
-    is_shared: bool
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this process reads and writes it."""
-        return not self.is_shared or jax.process_index() == 0
-
-    def opened(self) -> contextlib.AbstractContextManager[None]:
-        """Locked for a ``with`` block."""
-        return open_directory(self.out) if self.is_here else contextlib.nullcontext()
-
-    def told(self, read: Callable[[], Any]) -> Any:
-        """What is read there, in all processes: for several, as JSON gives it back."""
-        if not self.is_shared:
-            return read()
-        content = json.dumps(read(), default=np.ndarray.tolist).encode() if self.is_here else None
-        return json.loads(told_by_first(content))
-
-    def write(self, write: Callable[[Path, Any], None], content: Any) -> None:
-        """Writes one of its files."""
-        if self.is_here:
-            write(self.out, content)
-
-    def wait(self) -> None:
-        """Until all processes are here, and none has failed: a program that they share would wait for ever."""
-        if self.is_shared:
-            agree()
 
 
 class _Experiment(NamedTuple):
@@ -275,7 +212,7 @@ def _begun(experiment: _Experiment, out: Path) -> _Experiment:
 
 
 def _remaining_rounds(
-    experiment: _Experiment, folder: _Folder, finished: list[Line]
+    experiment: _Experiment, folder: Folder, finished: list[Line]
 ) -> Iterator[tuple[Line, Line]]:
     """Yields the rounds after those finished, each as soon as it is done: its line, and its line by class."""
     (_, _, dataset, learner), options, place = experiment, experiment.options, experiment.learner.place
@@ -297,7 +234,7 @@ def _remaining_rounds(
     representation = None if fixed is None else inputs if fixed is dataset.inputs else place.spread(fixed)
     state = learner.start()
     state = state._replace(
-        round=jnp.int32(last.round), strategy=_with_leaves(state.strategy, last.strategy, folder.out)
+        round=jnp.int32(last.round), strategy=from_arrays(state.strategy, last.strategy, folder.out)
     )
     state, key = place.repeat(state), place.key(options.seed)
     folder.wait()
@@ -313,7 +250,7 @@ def _remaining_rounds(
             if options.diagnostics:
                 embedding = learner.embed(variables, inputs, rows)
                 diversity = np.array(batch_diversity(np.asarray(embedding.left), np.asarray(embedding.right)))
-            last = Queried(number, np.asarray(rows), query_seconds, _leaves(state.strategy), diversity)
+            last = Queried(number, np.asarray(rows), query_seconds, to_arrays(state.strategy), diversity)
             if np.isnan(diversity).any() or (
                 last.indices.min() < 0
                 and not learner.evaluate(variables, inputs, place.labels(dataset.labels)).is_finite
@@ -390,7 +327,7 @@ def _first_batch(experiment: _Experiment) -> Queried:
         rows, seconds = _timed(program, key, representation)
         indices = np.asarray(rows)
         _check_batch(indices, np.full(n, -1), f"cold start {options.cold_start}")
-    return Queried(0, indices.astype(np.int32), seconds, _leaves(learner.start().strategy), np.empty(0))
+    return Queried(0, indices.astype(np.int32), seconds, to_arrays(learner.start().strategy), np.empty(0))
 
 
 def _read_by_class(config: dict[str, Any], out: Path, num_finished: int) -> list[Line]:
@@ -413,7 +350,7 @@ def _read_back(experiment: _Experiment, out: Path, finished: list[Line]) -> tupl
     if last is not None and last.round in (len(finished) - 1, len(finished)):
         if last.round == len(finished):
             batches.append(last.indices.tolist())
-        _with_leaves(experiment.learner.start().strategy, last.strategy, out)
+        from_arrays(experiment.learner.start().strategy, last.strategy, out)
     elif not finished:
         raise InputError(f"--out {out} is damaged: it has lost its rounds.jsonl; give another folder")
     elif not jax.tree.leaves(experiment.learner.start().strategy):  # nothing is lost: the query is made again
@@ -422,35 +359,6 @@ def _read_back(experiment: _Experiment, out: Path, finished: list[Line]) -> tupl
     else:
         raise InputError(f"--out {out} has lost the strategy's state (state.npz); give another folder")
     return _checked_rows(batches, options, n, out), last
-
-
-def _leaves(state: Any) -> list[np.ndarray]:
-    """The arrays of a strategy's state. Typed keys as their data, and dtypes that NumPy does not know, such as
-    bfloat16, as their bits."""
-    leaves = jax.tree.leaves(state)
-    arrays = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
-    return [a if a.dtype.isbuiltin == 1 else a.view(f"u{a.dtype.itemsize}") for a in arrays]
-
-
-def _with_leaves(state: Any, arrays: list[np.ndarray], out: Path) -> Any:
-    """``state`` with these arrays. Raises InputError unless they are of its shapes and dtypes."""
-    leaves, treedef = jax.tree.flatten(state)
-    wanted = [(leaf.shape, leaf.dtype) for leaf in _leaves(state)]
-    if wanted != [(array.shape, array.dtype) for array in arrays]:
-        raise InputError(
-            f"--out {out} is damaged: state.npz does not hold a state of this strategy; give another folder"
-        )
-    restored = [
-        jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
-        if _is_key(leaf)
-        else jnp.asarray(array if array.dtype == leaf.dtype else array.view(leaf.dtype))
-        for leaf, array in zip(leaves, arrays, strict=True)
-    ]
-    return jax.tree.unflatten(treedef, restored)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
 
 
 def _checked_rows(batches: list[list[int]], options: RunOptions, n: int, out: Path) -> np.ndarray:

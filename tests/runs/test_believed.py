@@ -15,8 +15,8 @@ from badge_jax.analysis import report
 from badge_jax.cli import main
 from badge_jax.errors import InputError
 from badge_jax.runs import read_config, read_per_class, read_rounds
-from badge_jax.runs._run import environment
 from badge_jax.runs.directory import read_queried, write_config, write_queried, write_rounds
+from badge_jax.runs.environment import environment
 
 OPTIONS = RunOptions("kropt", "random", 5, 1, model="linear", initial=10, max_epochs=1)
 

@@ -24,7 +24,6 @@ from badge_jax import STRATEGIES, Strategy
 from badge_jax.data import DATASETS, Source, load_dataset
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs import RunOptions, run
-from badge_jax.runs._run import environment
 from badge_jax.runs.directory import (
     read_config,
     read_per_class,
@@ -33,6 +32,7 @@ from badge_jax.runs.directory import (
     write_queried,
     write_rounds,
 )
+from badge_jax.runs.environment import environment
 from badge_jax.runs.options import from_config, resolve
 
 TIMINGS = ("fit_seconds", "query_seconds", "compile_seconds", "check")  # and the checksum over them
