@@ -35,15 +35,6 @@ def coates_ng(file: str = "runs/coates_ng.npz", rows: int = 10_000) -> Arrays:
     return _drawn(*(open_array(Path(file), "--dataset", name).read() for name in names), rows)
 
 
-def standardized(name: str) -> Arrays:
-    """A table of the package with every column at mean 0 and standard deviation 1."""
-    data = load_dataset(name, seed=0)
-    inputs = np.concatenate([data.inputs, data.test_inputs])
-    spread = inputs.std(axis=0)
-    scaled = (inputs - inputs.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return {"inputs": scaled.astype(np.float32), "labels": np.concatenate([data.labels, data.test_labels])}
-
-
 def _as_vectors(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32) / 255
 

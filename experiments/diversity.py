@@ -10,7 +10,7 @@ in one of the runs.
 
 letter, 20 rounds, seeds 0-4, five strategies: 33 minutes of training and selection on 2 CPU cores. Expect
 confidence to have determinant 0 in two batches of three, random by far the least diverse of the others, and
-badge and badge_kdpp ahead in accuracy (results/README.md says what agrees with the paper).
+badge and badge_kdpp ahead in accuracy (results/paper.md says what agrees with the paper).
 """
 
 from badge_jax.analysis import Panel, plot_panels

@@ -13,7 +13,7 @@ two labels of each. Here there are 1,000, the first ten labels are those of a co
 The network is a linear probe: logistic regression with an L2 penalty, as scikit-learn's with C = 1, on
 standardized embeddings, trained anew each round.
 
-All strategies, 20 seeds: results/README.md says how long it takes and what comes out.
+All strategies, 20 seeds: results/few-labels.md says how long it takes and what comes out.
 """
 
 import argparse
@@ -31,8 +31,7 @@ import numpy as np
 import optax
 
 from badge_jax import Pool, names
-from badge_jax.analysis import CurvePoint, Panel, plot_panels
-from badge_jax.analysis.tables import csv_text
+from badge_jax.analysis import CurvePoint, Panel, csv_text, plot_panels, points_of
 from badge_jax.array_files import open_npy
 from badge_jax.compiled import keep_compiled_programs
 from badge_jax.data.own import own_arrays
@@ -295,8 +294,9 @@ def write_figures(curves: dict[Job, dict[str, Any]], out: Path) -> list[Path]:
 
 def mean_curve(accuracies: list[list[float]]) -> list[CurvePoint]:
     """The mean curve of several seeds."""
-    found = zip(LABELS, np.array(accuracies).T, strict=True)
-    return [CurvePoint(n, len(seeds), float(seeds.mean()), float(seeds.std())) for n, seeds in found]
+    return points_of(
+        {n: dict(enumerate(seeds)) for n, seeds in zip(LABELS, np.array(accuracies).T, strict=True)}
+    )
 
 
 def summary(groups: dict[tuple[str, str], dict[int, dict[str, Any]]]) -> tuple[list[str], list[list]]:

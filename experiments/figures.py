@@ -6,37 +6,33 @@
 
 Figure 3 (six settings), 4 and 5 (penalty matrix, normalized errors), 6-12 (learning curves), 13-19 (the same,
 enlarged), 20-23 (by batch size and network), as PNG and PDF; comparison.csv is behind figure 4. curves.csv has
-every round of every run, and is read back by --curves. report.html and its tables are of the folders alone.
-Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and diversity.py. A figure without runs is left out, and a
-line says so.
+every round of every run, and is read back by --curves; where the folders have the same run, theirs counts.
+report.html and its tables are of the folders alone. Figures 1, 2 and 24-31 are made by kmeans_and_kdpp.py and
+diversity.py. A figure without runs is left out, and a line says so.
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 from badge_jax.analysis import (
     Comparison,
     Curves,
     Panel,
-    Run,
     compare,
-    csv_text,
     in_order,
     mean_curves,
+    penalty_csv,
     plot_groups,
     plot_panels,
     read_runs,
     report,
     zoom_range,
 )
-from badge_jax.analysis.tables import penalty_csv
 from badge_jax.errors import EnvironmentFailure, InputError
-from badge_jax.files import check_file, write_whole
-from badge_jax.runs import Setting, setting_of
+from badge_jax.files import write_whole
+from badge_jax.runs import Setting
+from experiments.curves import Columns, curves_csv, merged, read_curves
 
 FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
@@ -90,69 +86,17 @@ def groups_of(comparisons: list[Comparison]) -> dict[tuple[int, int], dict[str, 
     }
 
 
-OF_RUN = {
-    **dict.fromkeys(Setting._fields, str),
-    "batch_size": int,
-    "strategy": str,
-    "seed": int,
-    "learning_rate": float,
-}
-OF_ROUND = {
-    "num_labeled": int,
-    "test_accuracy": float,
-    "train_accuracy": float,
-    "epochs": int,
-    "fit_seconds": float,
-    "query_seconds": float,
-}
-
-
-def curves_csv(runs: Iterable[Run]) -> str:
-    """Every round of every run, without the rows that were labeled."""
-    rows = []
-    for run in runs:
-        head = [run.config.get(name) for name in OF_RUN]
-        for line in run.rounds:
-            values = [line.get(name) for name in OF_ROUND]
-            rows.append([*head, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)])
-    return csv_text([*OF_RUN, *OF_ROUND], rows)
-
-
-def read_curves(path: Path) -> list[Run]:
-    """The runs of a file that `curves_csv` made.
-
-    Raises:
-        InputError: if it is not there, or another file.
-    """
-    check_file(path, "--curves", "a curves.csv of this script")
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != [*OF_RUN, *OF_ROUND]:
-            raise InputError(f"{path} has other columns; wanted {', '.join([*OF_RUN, *OF_ROUND])}")
-        lines = [
-            {name: kind(row[name]) if row[name] else None for name, kind in (OF_RUN | OF_ROUND).items()}
-            for row in rows
-        ]
-    return [
-        Run(dict(zip(OF_RUN, head, strict=True)), [{"round": i, **line} for i, line in enumerate(group)])
-        for head, group in groupby(lines, lambda line: tuple(line[name] for name in OF_RUN))
-    ]
-
-
-def all_runs(folders: list[Path], files: list[Path]) -> list[Run]:
-    """The runs of folders and of files.
-
-    Raises:
-        InputError: if one is there twice.
-    """
-    runs = [run for file in files for run in read_curves(file)] + (read_runs(folders) if folders else [])
-    known = set()
-    for run in runs:
-        name = (*setting_of(run.config), run.config["strategy"], run.config["seed"])
-        if name in known:
-            raise InputError(f"the run {', '.join(map(str, name))} is there twice; leave one of them out")
-        known.add(name)
-    return runs
+COLUMNS = Columns(
+    {"learning_rate": float},
+    {
+        "num_labeled": int,
+        "test_accuracy": float,
+        "train_accuracy": float,
+        "epochs": int,
+        "fit_seconds": float,
+        "query_seconds": float,
+    },
+)
 
 
 def main() -> int:
@@ -163,7 +107,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
     options = parser.parse_args()
     try:
-        runs = all_runs(options.runs, options.curves)
+        older = [run for file in options.curves for run in read_curves(file, COLUMNS)]
+        runs = merged(older, read_runs(options.runs) if options.runs else [], COLUMNS)
         if options.runs:
             print(report(options.runs, options.out).page)
     except (InputError, EnvironmentFailure) as error:
@@ -192,7 +137,7 @@ def main() -> int:
         else:
             why = "no runs to draw it from" + (", or no part to enlarge" if number in ZOOMED else "")
             print(f"figure {number}: {why}")
-    write_whole(options.out / "curves.csv", curves_csv(runs).encode())
+    write_whole(options.out / "curves.csv", curves_csv(runs, COLUMNS).encode())
     write_whole(options.out / "comparison.csv", penalty_csv(compared, strategies).encode())
     print(options.out / "curves.csv", options.out / "comparison.csv", sep="\n")
     return 0

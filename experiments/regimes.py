@@ -1,46 +1,58 @@
 """Which strategy when: tables and pictures of sweeps of many strategies.
 
-    badge-jax sweep experiments/study/many_labels.toml --out runs/study     any seeds; resumes
-    python -m experiments.regimes --runs runs/study                         tables of what there is
-    python -m experiments.regimes --runs runs/study --curves experiments/results/study/curves.csv
+    python -m experiments.coates_ng make runs/coates_ng.npz                  once: a data set of the two sweeps
+    badge-jax sweep experiments/study/many_labels.toml --out runs/many       any --seeds; resumes
+    badge-jax sweep experiments/study/few_labels.toml --out runs/few
+    python -m experiments.regimes --runs runs/many runs/few                  of what there is
 
-curves.csv has a line for each run and round. It is read back by --curves, with the runs whose folders are gone.
-tables.md has one table for each setting, and NAME.png the curves above random.
+OUT/curves.csv has a line for each run and round. Runs that it holds already stay in it, so it grows with runs
+whose folders are gone. OUT/tables.md has one table for each setting, and OUT/NAME.png its curves above random.
 """
 
 import argparse
-import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from badge_jax.analysis import Panel, Run, csv_text, plot_panels
-from badge_jax.analysis.contrasts import Contrasts, Saving, Scores, area, contrasts, savings, scores
-from badge_jax.analysis.intervals import Interval
-from badge_jax.analysis.load import find_runs
-from badge_jax.analysis.statistics import CurvePoint
+from badge_jax.analysis import (
+    Contrasts,
+    Interval,
+    Panel,
+    Run,
+    Scores,
+    area,
+    contrasts,
+    find_runs,
+    gains_over_baseline,
+    plot_panels,
+    points_of,
+    savings,
+    scores,
+    values_of,
+)
 from badge_jax.errors import InputError
-from badge_jax.files import check_file, write_whole
+from badge_jax.files import write_whole
 from badge_jax.paper import BASELINE
-from badge_jax.runs import Setting
+from badge_jax.runs import Setting, setting_of
+from experiments.curves import Columns, curves_csv, merged, read_curves
 from experiments.embeddings import GROUPS
 from experiments.repeats import execute
 
-OF_RUN: dict[str, Any] = {"dataset": str, "model": str, "batch_size": int, "strategy": str, "seed": int}
-OF_ROUND: dict[str, Any] = {
-    "num_labeled": int,
-    "test_accuracy": float,
-    "test_macro_f1": float,
-    "test_log_loss": float,
-    "test_calibration_error": float,
-    "worst_class_recall": float,
-    "query_seconds": float,
-}
+COLUMNS = Columns(
+    {"learning_rate": float, "initial": int, "cold_start": str, "max_epochs": int},
+    {
+        "num_labeled": int,
+        "test_accuracy": float,
+        "test_macro_f1": float,
+        "test_log_loss": float,
+        "test_calibration_error": float,
+        "worst_class_recall": float,
+        "query_seconds": float,
+    },
+)
 LEVEL = 0.05  # of a corrected p-value
 
 
@@ -55,84 +67,77 @@ def runs_in(folders: list[Path]) -> list[Run]:
     return found
 
 
-def curves_csv(runs: Iterable[Run]) -> str:
-    """Every round of every run."""
-    rows = []
-    for run in sorted(runs, key=_name):
-        for line in run.rounds:
-            values = [line[name] for name in OF_ROUND]
-            rows.append([*_name(run), *(f"{v:.5g}" if isinstance(v, float) else v for v in values)])
-    return csv_text([*OF_RUN, *OF_ROUND], rows)
-
-
-def read_curves(path: Path) -> list[Run]:
-    """The runs of a file that `curves_csv` made.
+def section(setting: Setting, runs: list[Run]) -> list[str]:
+    """Title, sentences and table of a setting, as Markdown.
 
     Raises:
-        InputError: if it is not there, or another file.
+        InputError: if no run of the baseline covers the range of labels.
     """
-    check_file(path, "--curves", "a curves.csv of this script")
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != [*OF_RUN, *OF_ROUND]:
-            raise InputError(f"{path} has other columns; wanted {', '.join([*OF_RUN, *OF_ROUND])}")
-        lines = [{name: kind(row[name]) for name, kind in (OF_RUN | OF_ROUND).items()} for row in rows]
-    return [
-        Run(dict(zip(OF_RUN, name, strict=True)), list(group))
-        for name, group in groupby(lines, lambda line: tuple(line[key] for key in OF_RUN))
-    ]
+    (found,) = scores(runs).values()
+    found = found._replace(curves={name: curves for name, curves in found.curves.items() if curves})
+    if BASELINE not in found.curves:
+        raise InputError(f"{setting.title} has no run of {BASELINE}, which the others are measured from")
+    numbers = sorted({len(curves) for curves in found.curves.values()})
+    seeds = f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+    words = f"{seeds}. {best(found)}"
+    if found.left_out:
+        words += f" Not finished, and left out: {len(found.left_out)} runs."
+    whole = [run for run in runs if run.config["seed"] in found.curves.get(run.config["strategy"], {})]
+    return [f"## {setting.title}", "", words, "", *table(found, whole), ""]
 
 
-def _name(run: Run) -> tuple:
-    return tuple(run.config[name] for name in OF_RUN)
+def best(found: Scores) -> str:
+    """Which strategy has the largest mean area, and which others may have one as large: the 95 % interval of
+    the difference, paired by seed, holds zero."""
+    pairs = contrasts(found)
+    areas = {
+        name: np.mean([area(found.labels, curve) for curve in by_seed.values()])
+        for name, by_seed in found.curves.items()
+    }
+    first = max(areas, key=lambda name: areas[name])
+    others = [pairs[first, name] for name in areas if (first, name) in pairs]
+    if not others or not all(pair.interval.is_known for pair in others):
+        return f"Largest mean: {first}; too few seeds to say more."
+    near = sorted((pair for pair in others if pair.interval.low <= 0), key=lambda pair: pair.interval.mean)
+    if not near:
+        return f"Best: {first}, alone."
+    return f"Best: {first}; level with it: {', '.join(pair.other for pair in near)}."
 
 
-# a table
-
-
-def table(found: Scores, seconds: dict[str, float], worst: dict[str, float]) -> list[str]:
-    """Markdown: a line for each strategy, the largest area under the curve first.
+def table(found: Scores, runs: list[Run]) -> list[str]:
+    """A line for each strategy, the largest area under the curve first.
 
     Args:
-        found: the curves of a setting, as accuracies.
-        seconds: strategy -> median seconds of a query.
-        worst: strategy -> mean over seeds of the lowest recall of a class at the end.
+        found: the curves of the setting, as accuracies.
+        runs: those that the curves are of.
     """
     pairs, saved = contrasts(found), savings(found)
-    areas = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
-    order = sorted([*areas, BASELINE], key=lambda name: -areas.get(name, 0.0))
+    gains = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
+    seconds = _of_each(runs, lambda run: [line["query_seconds"] for line in run.rounds[1:]])
+    worst = _of_each(runs, lambda run: [run.rounds[len(found.labels) - 1]["worst_class_recall"]])
     last = len(found.labels) - 1
     shown = sorted({min(1, last), last // 2, last})
-    header = [
-        "strategy",
-        *(f"{found.labels[i]:,}" for i in shown),
-        "above random",
-        "labels saved",
-        "worst class",
-        "s a query",
-    ]
+    header = ["strategy", *(f"{found.labels[i]:,}" for i in shown)]
+    header += ["above random", "labels saved", "worst class", "s a query"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for name in order:
+    for name in sorted([*gains, BASELINE], key=lambda name: -gains.get(name, 0.0)):
         curves = np.array(list(found.curves[name].values()))
         cells = [name, *(f"{100 * curves[:, i].mean():.1f}" for i in shown)]
-        cells += ["", ""] if name == BASELINE else [_difference(pairs, name), _saving(saved[name])]
-        cells += [f"{100 * worst[name]:.0f}", f"{seconds[name]:.2g}"]
+        if name == BASELINE:
+            cells += ["", ""]
+        else:
+            mean = saved[name].interval.mean
+            cells += [_difference(pairs, name), "" if np.isnan(mean) else f"{mean:.0f}"]
+        cells += [f"{100 * np.mean(worst[name]):.0f}", f"{np.median(seconds[name]):.2g}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def best(found: Scores) -> tuple[str, list[str]]:
-    """The strategy with the largest mean area, and those whose difference from it may be nothing: the 95 %
-    interval of the difference, paired by seed, holds zero."""
-    pairs = contrasts(found)
-    areas = {
-        name: np.mean([area(found.labels, curve) for curve in seeds.values()])
-        for name, seeds in found.curves.items()
-    }
-    first = max(areas, key=lambda name: areas[name])
-    others = [name for name in areas if (first, name) in pairs]
-    near = [name for name in others if pairs[first, name].interval.low <= 0]
-    return first, sorted(near, key=lambda name: pairs[first, name].interval.mean)
+def _of_each(runs: list[Run], numbers: Callable[[Run], list[float]]) -> dict[str, list[float]]:
+    by_strategy: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        by_strategy[run.config["strategy"]] += numbers(run)
+    return by_strategy
 
 
 def _difference(pairs: Contrasts, name: str) -> str:
@@ -142,81 +147,41 @@ def _difference(pairs: Contrasts, name: str) -> str:
 
 
 def _points(interval: Interval) -> str:
-    if not interval.is_known:
-        return f"{100 * interval.mean:+.1f}"
-    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
-
-
-def _saving(saving: Saving) -> str:
-    return "" if np.isnan(saving.interval.mean) else f"{saving.interval.mean:.0f}"
-
-
-# everything of a setting
-
-
-def section(setting: Setting, runs: list[Run]) -> list[str]:
-    """Title, a sentence and the table of a setting."""
-    (found,) = scores(runs).values()
-    by_strategy = defaultdict(list)
-    for run in runs:
-        by_strategy[run.config["strategy"]].append(run)
-    seconds = {
-        name: float(np.median([line["query_seconds"] for run in group for line in run.rounds[1:]]))
-        for name, group in by_strategy.items()
-    }
-    worst = {
-        name: float(np.mean([run.rounds[-1]["worst_class_recall"] for run in group]))
-        for name, group in by_strategy.items()
-    }
-    numbers = sorted({len(curves) for curves in found.curves.values()})
-    seeds = f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
-    first, near = best(found)
-    level = f"; level with it: {', '.join(near)}" if near else "; no other is level with it"
-    return [f"## {setting.title}", "", f"{seeds}. Best: {first}{level}.", "", *table(found, seconds, worst), ""]
+    mean = f"{100 * interval.mean:+.1f}"
+    return f"{mean} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})" if interval.is_known else mean
 
 
 def panels(setting: Setting, runs: list[Run]) -> list[Panel]:
     """Accuracy above that of random with the same seed, by groups of strategies."""
-    (found,) = scores(runs).values()
-    base = found.curves[BASELINE]
-    gains = {}
-    for name, curves in found.curves.items():
-        seeds = sorted(curves.keys() & base.keys())
-        if name != BASELINE and seeds:
-            above = np.array([curves[seed] - base[seed] for seed in seeds])
-            spread = above.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(above.shape[1])
-            points = zip(found.labels.tolist(), above.mean(axis=0), spread, strict=True)
-            gains[name] = [
-                CurvePoint(count, len(seeds), float(mean), float(std)) for count, mean, std in points
-            ]
+    gains = {name: points_of(values) for name, values in gains_over_baseline(values_of(runs)[setting]).items()}
+    known = {name for group in GROUPS.values() for name in group}
+    groups = {**GROUPS, "others": [name for name in gains if name not in known]}
     drawn = [
         Panel(title, "points above random", {name: gains[name] for name in group if name in gains}, scale=100)
-        for title, group in GROUPS.items()
+        for title, group in groups.items()
     ]
     return [panel for panel in drawn if panel.curves]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, nargs="*", default=[Path("runs/study")], help="folders of runs")
-    parser.add_argument("--curves", type=Path, help="a file that this script wrote")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/study"))
     options = parser.parse_args()
-    known = {_name(run): run for run in (read_curves(options.curves) if options.curves else [])}
-    known |= {_name(run): run for run in (runs_in(options.runs) if options.runs else [])}
+    file = options.out / "curves.csv"
+    older = read_curves(file, COLUMNS) if file.exists() else []
+    runs = merged(older, runs_in(options.runs) if options.runs else [], COLUMNS)
+    if not runs:
+        raise InputError(f"there are no runs in {file}, and none are given; wanted --runs FOLDER")
     by_setting: dict[Setting, list[Run]] = defaultdict(list)
-    for name, run in sorted(known.items()):
-        by_setting[Setting(*name[:3])].append(run)
-    text: list[str] = []
+    for run in runs:
+        by_setting[setting_of(run.config)].append(run)
+    text = [line for setting, group in by_setting.items() for line in section(setting, group)]
     options.out.mkdir(parents=True, exist_ok=True)
-    for setting, runs in by_setting.items():
-        if all(run.config["strategy"] != BASELINE for run in runs):
-            raise InputError(f"{setting.title} has no run of {BASELINE}, which the others are measured from")
-        text += section(setting, runs)
-        plot_panels(panels(setting, runs), options.out / setting.slug)
-        (options.out / f"{setting.slug}.pdf").unlink()
-    write_whole(options.out / "curves.csv", curves_csv(known.values()).encode())
+    write_whole(file, curves_csv(runs, COLUMNS).encode())
     write_whole(options.out / "tables.md", "\n".join(text).encode())
+    for setting, group in by_setting.items():
+        plot_panels(panels(setting, group), options.out / setting.slug)[1].unlink()  # no PDF
     print("\n".join(text))
 
 

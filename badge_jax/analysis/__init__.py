@@ -1,6 +1,17 @@
 """From finished runs to statistics, tables, figures and a page. matplotlib is imported only to draw."""
 
 from badge_jax.analysis._report import Report, report
+from badge_jax.analysis.contrasts import (
+    Contrast,
+    Contrasts,
+    Saving,
+    Scores,
+    area,
+    contrasts,
+    labels_saved,
+    savings,
+    scores,
+)
 from badge_jax.analysis.figures import (
     Panel,
     plot_cdfs,
@@ -8,7 +19,9 @@ from badge_jax.analysis.figures import (
     plot_panels,
     plot_penalties,
 )
-from badge_jax.analysis.load import Run, load_rounds, read_runs
+from badge_jax.analysis.intervals import Interval, holm, t_interval
+from badge_jax.analysis.load import Found, Run, find_runs, load_rounds, read_runs
+from badge_jax.analysis.quantities import METRICS, Metric
 from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
@@ -23,28 +36,43 @@ from badge_jax.analysis.statistics import (
     normalized_errors,
     num_compared,
     penalty_matrix,
+    points_of,
+    values_of,
     zoom_range,
 )
 from badge_jax.analysis.styles import Style, in_order, styles_of
 from badge_jax.analysis.tables import accuracy_table, cdf_csv, csv_text, penalty_csv, rounds_csv, summary_csv
 
 __all__ = [
+    "METRICS",
     "Comparison",
+    "Contrast",
+    "Contrasts",
     "CurvePoint",
     "Curves",
+    "Found",
+    "Interval",
+    "Metric",
     "MissingRun",
     "Panel",
     "Report",
     "Run",
+    "Saving",
+    "Scores",
     "Style",
     "accuracy_table",
+    "area",
     "beats",
     "cdf_csv",
     "column_means",
     "compare",
+    "contrasts",
     "csv_text",
+    "find_runs",
     "gains_over_baseline",
+    "holm",
     "in_order",
+    "labels_saved",
     "load_rounds",
     "mean_curves",
     "missing_runs",
@@ -56,10 +84,15 @@ __all__ = [
     "plot_groups",
     "plot_panels",
     "plot_penalties",
+    "points_of",
     "read_runs",
     "report",
     "rounds_csv",
+    "savings",
+    "scores",
     "styles_of",
     "summary_csv",
+    "t_interval",
+    "values_of",
     "zoom_range",
 ]

@@ -51,8 +51,8 @@ def _overall_row(pair: Overall) -> Iterable[object]:
 
 
 def savings_csv(results: Results) -> str:
-    """The content of labels_saved.csv: labels saved against the baseline at equal score, by setting and "
-    "strategy."""
+    """The content of labels_saved.csv: labels saved against the baseline at equal score, by setting and
+    strategy."""
     header = [*Setting._fields, "metric", "strategy", "seeds", "seeds_reaching", "saved", "low", "high"]
     return csv_text(
         header,

@@ -1,4 +1,4 @@
-"""Figures. The one module that needs matplotlib, which is imported when the first figure is made."""
+"""The figures of the paper. matplotlib is imported when the first one is made."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence

@@ -113,8 +113,9 @@ def results_of(runs: Sequence[Run], metric: Metric, everything: Sequence[Run] | 
         )
         for setting, values in found.items()
     }
-    strategies = in_order(run.config["strategy"] for run in runs)
-    comparisons = compare(runs if everything is None else everything)
+    everything = runs if everything is None else everything
+    strategies = in_order(run.config["strategy"] for run in everything)
+    comparisons = compare(everything)
     return Results(
         metric,
         strategies,

@@ -63,9 +63,14 @@ def test_numbered_figures(tmp_path, monkeypatch, capsys):
     for name in ("curves.csv", "comparison.csv", "figure_04.png"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
     assert not (tmp_path / "again" / "report.html").exists()
-    monkeypatch.setattr(sys, "argv", [*from_file[:2], str(tmp_path / "runs"), *from_file[2:]])
+    # a run of the folders takes the place of the same run in the file, and must have its options
+    config = tmp_path / "runs" / "letter-mlp-100" / "badge-seed0" / "config.json"
+    monkeypatch.setattr(sys, "argv", [*from_file[:2], str(config.parent), *from_file[2:]])
+    assert figures.main() == 0
+    assert (tmp_path / "again" / "curves.csv").read_bytes() == (tmp_path / "out" / "curves.csv").read_bytes()
+    config.write_text(json.dumps({**json.loads(config.read_text()), "learning_rate": 0.5}))
     assert figures.main() == 2
-    assert "the run letter, mlp, 100, badge, 0 is there twice" in capsys.readouterr().err
+    assert "differ in learning_rate" in capsys.readouterr().err
 
 
 def test_nothing_to_draw(tmp_path, monkeypatch, capsys):

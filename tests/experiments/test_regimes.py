@@ -12,10 +12,11 @@ from experiments import regimes
 SETTING = "letter-mlp-100"
 
 
-def write_run(folder, strategy, seed, accuracies, worst=0.25):
+def write_run(folder, strategy, seed, accuracies, worst=0.25, initial=100):
     directory = folder / SETTING / f"{strategy}-seed{seed}"
     directory.mkdir(parents=True)
     config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": strategy, "seed": seed}
+    config |= {"initial": initial, "learning_rate": 0.001, "cold_start": "random", "max_epochs": 500}
     (directory / "config.json").write_text(json.dumps(config))
     rounds, classes = [], []
     for i, accuracy in enumerate(accuracies):
@@ -67,27 +68,51 @@ def test_a_table_and_curves_that_are_read_back(folder, monkeypatch, capsys):
     assert len(curves.splitlines()) == 1 + 4 * 5 * 3
     assert (folder / "out" / "letter_mlp_100.png").exists()
 
-    again = made(monkeypatch, folder / "again", "--runs", "--curves", str(folder / "out" / "curves.csv"))
-    assert again == (tables, curves)
+    # once more with the folders gone: the file has all that the tables are of
+    assert made(monkeypatch, folder / "out") == (tables, curves)
     capsys.readouterr()
 
 
-def test_a_run_is_counted_once_and_seeds_that_lack_are_said(folder, monkeypatch, capsys):
+def test_more_seeds_join_those_of_the_file(folder, monkeypatch, capsys):
     _, curves = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
     write_run(folder / "more", "badge", 5, curve(0.04, 5))
-    write_run(folder / "more", "random", 0, curve(0, 0))
-    kept = str(folder / "out" / "curves.csv")
-    tables, more = made(monkeypatch, folder / "out", "--runs", str(folder / "more"), "--curves", kept)
+    write_run(folder / "more", "random", 0, curve(0, 0))  # the same as before
+    tables, more = made(monkeypatch, folder / "out", "--runs", str(folder / "more"))
     assert "5 to 6 seeds" in tables
     assert len(more.splitlines()) == len(curves.splitlines()) + 3
+    write_run(folder / "else", "random", 6, curve(0, 0), initial=50)
+    with pytest.raises(InputError, match="differ in initial: 50 and 100"):
+        made(monkeypatch, folder / "out", "--runs", str(folder / "else"))
+    assert (folder / "out" / "curves.csv").read_text() == more
     capsys.readouterr()
 
 
-def test_no_baseline_and_another_file(folder, tmp_path, monkeypatch):
+def test_runs_that_have_not_ended_count_nowhere(folder, monkeypatch, capsys):
+    whole, _ = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    write_run(folder / "runs", "margin", 5, curve(0, 5)[:1], worst=0.0)
+    write_run(folder / "runs", "coreset", 0, curve(0, 0)[:2], worst=0.0)
+    tables, _ = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    left_out = " Not finished, and left out: 2 runs."
+    assert tables == whole.replace("level with it: margin.", f"level with it: margin.{left_out}")
+    capsys.readouterr()
+
+
+def test_one_seed_says_nothing(tmp_path, monkeypatch, capsys):
+    for strategy in ("badge", "random"):
+        write_run(tmp_path / "runs", strategy, 0, curve(0.04 * (strategy == "badge"), 0))
+    tables, _ = made(monkeypatch, tmp_path / "out", "--runs", str(tmp_path / "runs"))
+    assert "Largest mean: badge; too few seeds to say more." in tables
+    assert "| badge | 64.0 | 74.0 | +3.0 |" in tables
+    capsys.readouterr()
+
+
+def test_no_baseline_and_another_file(tmp_path, monkeypatch):
     write_run(tmp_path / "alone", "badge", 0, curve(0.04, 0))
     with pytest.raises(InputError, match="no run of random"):
         made(monkeypatch, tmp_path / "out", "--runs", str(tmp_path / "alone"))
-    other = tmp_path / "other.csv"
-    other.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="there are no runs"):
+        made(monkeypatch, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "curves.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="other columns"):
-        made(monkeypatch, tmp_path / "out", "--runs", "--curves", str(other))
+        made(monkeypatch, tmp_path / "out", "--runs", str(tmp_path / "alone"))

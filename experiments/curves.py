@@ -1,0 +1,91 @@
+"""curves.csv: a line for each run and round, so that results outlive the folders of their runs."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from badge_jax.analysis import Run, csv_text
+from badge_jax.errors import InputError
+from badge_jax.files import check_file
+from badge_jax.runs import Setting, setting_of
+
+NAME = {**dict.fromkeys(Setting._fields, str), "batch_size": int, "strategy": str, "seed": int}
+
+
+class Columns(NamedTuple):
+    """What a file holds: name → type.
+
+    Attributes:
+        of_run: options of a run, beside its name. Runs of one setting must agree in them.
+        of_round: fields of rounds.jsonl.
+    """
+
+    of_run: Mapping[str, type]
+    of_round: Mapping[str, type]
+
+    @property
+    def all(self) -> dict[str, type]:
+        return {**NAME, **self.of_run, **self.of_round}
+
+
+def name_of(run: Run) -> tuple:
+    """Setting, strategy and seed."""
+    return tuple(run.config[name] for name in NAME)
+
+
+def curves_csv(runs: Iterable[Run], columns: Columns) -> str:
+    """Every round of every run, sorted by the names of the runs; without the rows that were labeled."""
+    rows = []
+    for run in sorted(runs, key=name_of):
+        head = [*name_of(run), *(run.config.get(name) for name in columns.of_run)]
+        for line in run.rounds:
+            values = [line.get(name) for name in columns.of_round]
+            rows.append([*head, *(f"{v:.6g}" if isinstance(v, float) else v for v in values)])
+    return csv_text(list(columns.all), rows)
+
+
+def read_curves(path: Path, columns: Columns) -> list[Run]:
+    """The runs of a file that `curves_csv` made.
+
+    Raises:
+        InputError: if it is not there, or another file.
+    """
+    check_file(path, "--curves", "a curves.csv of this script")
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames != list(columns.all):
+            raise InputError(f"{path} has other columns; wanted {', '.join(columns.all)}")
+        lines = [
+            {name: kind(row[name]) if row[name] else None for name, kind in columns.all.items()} for row in rows
+        ]
+    in_head = [*NAME, *columns.of_run]
+    return [
+        Run(dict(zip(in_head, head, strict=True)), [{"round": i, **line} for i, line in enumerate(group)])
+        for head, group in groupby(lines, lambda line: tuple(line[name] for name in in_head))
+    ]
+
+
+def merged(older: Iterable[Run], newer: Iterable[Run], columns: Columns) -> list[Run]:
+    """All of them, sorted; where both have a run, the newer one.
+
+    Raises:
+        InputError: if two runs of a setting differ in an option that the file records.
+    """
+    known = {name_of(run): run for run in (*older, *newer)}
+    options: dict[Setting, tuple[tuple, dict[str, Any]]] = {}
+    for name, run in known.items():
+        ours = {option: run.config.get(option) for option in columns.of_run}
+        other, theirs = options.setdefault(setting_of(run.config), (name, ours))
+        for option in columns.of_run:
+            if ours[option] != theirs[option]:
+                raise InputError(
+                    f"the runs {_words(name)} and {_words(other)} differ in {option}: {ours[option]} and "
+                    f"{theirs[option]}; leave one of them out"
+                )
+    return [run for _, run in sorted(known.items())]
+
+
+def _words(name: tuple) -> str:
+    return ", ".join(map(str, name))
