@@ -23,7 +23,7 @@ from badge_jax.analysis import (
     Panel,
     Run,
     Scores,
-    area,
+    areas,
     contrasts,
     find_runs,
     gains_over_baseline,
@@ -90,12 +90,9 @@ def best(found: Scores) -> str:
     """Which strategy has the largest mean area, and which others may have one as large: the 95 % interval of
     the difference, paired by seed, holds zero."""
     pairs = contrasts(found)
-    areas = {
-        name: np.mean([area(found.labels, curve) for curve in by_seed.values()])
-        for name, by_seed in found.curves.items()
-    }
-    first = max(areas, key=lambda name: areas[name])
-    others = [pairs[first, name] for name in areas if (first, name) in pairs]
+    means = {name: np.mean(list(by_seed.values())) for name, by_seed in areas(found).items()}
+    first = max(means, key=lambda name: means[name])
+    others = [pairs[first, name] for name in means if (first, name) in pairs]
     if not others or not all(pair.interval.is_known for pair in others):
         return f"Largest mean: {first}; too few seeds to say more."
     near = sorted((pair for pair in others if pair.interval.low <= 0), key=lambda pair: pair.interval.mean)

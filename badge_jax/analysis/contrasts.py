@@ -109,6 +109,26 @@ def area(labels: np.ndarray, curves: np.ndarray) -> np.ndarray:
     return np.trapezoid(curves, labels, axis=-1) / (labels[-1] - labels[0])
 
 
+def areas(found: Scores) -> dict[str, dict[int, float]]:
+    """The area under every curve of a setting.
+
+    Args:
+        found: Of the setting.
+
+    Returns:
+        Strategy → seed → area, a mean score.
+
+    Example:
+        >>> curves = {"badge": {3: np.array([0, 1])}}
+        >>> areas(Scores(Setting("letter", "mlp", 10), np.array([10, 20]), curves, []))
+        {'badge': {3: 0.5}}
+    """
+    return {
+        strategy: {seed: float(area(found.labels, curve)) for seed, curve in by_seed.items()}
+        for strategy, by_seed in found.curves.items()
+    }
+
+
 def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> float:
     """How many labels fewer than the baseline a strategy needs for the same score.
 
@@ -202,15 +222,12 @@ def contrasts(found: Scores) -> Contrasts:
         >>> round(pair.interval.mean, 3), pair.interval.is_known, pair.p_value
         (0.05, False, None)
     """
-    areas = {
-        strategy: {seed: float(area(found.labels, curve)) for seed, curve in by_seed.items()}
-        for strategy, by_seed in found.curves.items()
-    }
+    known = areas(found)
     pairs = []
-    for ours, theirs in combinations(areas, 2):
-        seeds = sorted(areas[ours].keys() & areas[theirs].keys())
+    for ours, theirs in combinations(known, 2):
+        seeds = sorted(known[ours].keys() & known[theirs].keys())
         if seeds:
-            differences = np.array([areas[ours][seed] - areas[theirs][seed] for seed in seeds])
+            differences = np.array([known[ours][seed] - known[theirs][seed] for seed in seeds])
             p = float(mean_is_zero(differences)) if len(seeds) >= MIN_SEEDS else None
             pairs.append(Contrast(ours, theirs, differences, t_interval(differences), p, None))
     pairs = _corrected(pairs)

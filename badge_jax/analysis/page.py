@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from badge_jax import html
-from badge_jax.analysis.contrasts import Contrast, Saving
+from badge_jax.analysis.contrasts import Contrast, Saving, areas
 from badge_jax.analysis.intervals import t_interval
 from badge_jax.analysis.load import Run
 from badge_jax.analysis.quantities import Metric
@@ -153,12 +153,12 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
     """The table of the strategies against the baseline; none where nothing can be compared."""
     if len(found.scores.labels) < 2:
         return []
-    metric, rows = results.metric, []
+    metric, rows, known = results.metric, [], areas(found.scores)
     for name in results.strategies:
         if name not in found.values:
             continue
-        areas = [_area(found, seed, name) for seed in found.scores.curves.get(name, {})]
-        mean = number(metric.sign * float(np.mean(areas)), metric) if areas else ""
+        ours = list(known.get(name, {}).values())
+        mean = number(metric.sign * float(np.mean(ours)), metric) if ours else ""
         pair = found.contrasts.get((name, BASELINE))
         rows.append([name, mean, *_pair_cells(pair, metric), *_saving_cells(found.savings.get(name), pair)])
     unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
@@ -174,12 +174,6 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
         return [html.table(f"{span}: {setting.title}", header[:2], [row[:2] for row in rows])]
     caption = f"{span}, paired by seed, with 95 % intervals: {setting.title}"
     return [html.table(caption, header, rows)]
-
-
-def _area(found: SettingResults, seed: int, name: str) -> float:
-    from badge_jax.analysis.contrasts import area
-
-    return float(area(found.scores.labels, found.scores.curves[name][seed]))
 
 
 def _pair_cells(pair: Contrast | None, metric: Metric) -> list[str]:
