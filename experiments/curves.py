@@ -1,6 +1,7 @@
 """curves.csv: a line for each run and round, so that results outlive the folders of their runs."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -53,27 +54,55 @@ def read_curves(path: Path, columns: Columns) -> list[Run]:
         InputError: if it is not there, or another file.
     """
     check_file(path, "--curves", "a curves.csv of this script")
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != list(columns.all):
-            raise InputError(f"{path} has other columns; wanted {', '.join(columns.all)}")
+    text = path.read_text("utf-8")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if rows.fieldnames != list(columns.all):
+        raise InputError(f"{path} has other columns; wanted {', '.join(columns.all)}")
+    try:
         lines = [
             {name: kind(row[name]) if row[name] else None for name, kind in columns.all.items()} for row in rows
         ]
+    except (TypeError, ValueError):
+        raise InputError(f"{path}, line {rows.line_num}, is damaged") from None
     in_head = [*NAME, *columns.of_run]
-    return [
+    runs = [
         Run(dict(zip(in_head, head, strict=True)), [{"round": i, **line} for i, line in enumerate(group)])
         for head, group in groupby(lines, lambda line: tuple(line[name] for name in in_head))
     ]
+    if (
+        not text.endswith("\n")
+        or len({name_of(run) for run in runs}) < len(runs)
+        or not all(map(_is_whole, runs))
+    ):
+        raise InputError(f"{path} is damaged: it ends early, or a run in it lacks rounds or comes twice")
+    return runs
+
+
+def _is_whole(run: Run) -> bool:
+    """Whether no round is missing and all accuracies can be."""
+    counts = [line["num_labeled"] for line in run.rounds]
+    batch = run.config["batch_size"]
+    return counts == [counts[0] + batch * i for i in range(len(counts))] and all(
+        0 <= line["test_accuracy"] <= 1 for line in run.rounds
+    )
 
 
 def merged(older: Iterable[Run], newer: Iterable[Run], columns: Columns) -> list[Run]:
-    """All of them, sorted; where both have a run, the newer one.
+    """All of them, sorted; where both have a run, the newer one unless it has got less far.
 
     Raises:
-        InputError: if two runs of a setting differ in an option that the file records.
+        InputError: if a run comes twice in either, or if two runs of a setting differ in an option that the
+            file records.
     """
-    known = {name_of(run): run for run in (*older, *newer)}
+    known: dict[tuple, Run] = {}
+    for runs in (older, newer):
+        before = dict(known)
+        for run in runs:
+            name = name_of(run)
+            if known.get(name) is not before.get(name):
+                raise InputError(f"the run {_words(name)} is there twice; leave one of them out")
+            if name not in before or len(run.rounds) >= len(before[name].rounds):
+                known[name] = run
     options: dict[Setting, tuple[tuple, dict[str, Any]]] = {}
     for name, run in known.items():
         ours = {option: run.config.get(option) for option in columns.of_run}

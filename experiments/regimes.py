@@ -10,7 +10,6 @@ whose folders are gone. OUT/tables.md has one table for each setting, and OUT/NA
 """
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from badge_jax.analysis import (
     Panel,
     Run,
     Scores,
-    areas,
     contrasts,
     find_runs,
     gains_over_baseline,
@@ -36,7 +34,7 @@ from badge_jax.analysis import (
 from badge_jax.errors import InputError
 from badge_jax.files import write_whole
 from badge_jax.paper import BASELINE
-from badge_jax.runs import Setting, setting_of
+from badge_jax.runs import Setting, read_per_class, setting_of
 from experiments.curves import Columns, curves_csv, merged, read_curves
 from experiments.embeddings import GROUPS
 from experiments.repeats import execute
@@ -60,9 +58,13 @@ def runs_in(folders: list[Path]) -> list[Run]:
     """The runs of folders, each round with the lowest recall of a class."""
     found = []
     for folder, run in find_runs(folders).runs.items():
-        lines = [json.loads(line) for line in (folder / "per_class.jsonl").read_text().splitlines()]
-        worst = {line["round"]: min(r for r in line["recall"] if r is not None) for line in lines}
-        rounds = [{**line, "worst_class_recall": worst[line["round"]]} for line in run.rounds]
+        by_class = read_per_class(folder)[: len(run.rounds)]
+        if len(by_class) < len(run.rounds):
+            raise InputError(f"{folder} has no per_class.jsonl of all its rounds; leave it out")
+        worst = [min(recall for recall in line["recall"] if recall is not None) for line in by_class]
+        rounds = [
+            {**line, "worst_class_recall": lowest} for line, lowest in zip(run.rounds, worst, strict=True)
+        ]
         found.append(Run(run.config, rounds))
     return found
 
@@ -78,27 +80,28 @@ def section(setting: Setting, runs: list[Run]) -> list[str]:
     if BASELINE not in found.curves:
         raise InputError(f"{setting.title} has no run of {BASELINE}, which the others are measured from")
     numbers = sorted({len(curves) for curves in found.curves.values()})
-    seeds = f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
-    words = f"{seeds}. {best(found)}"
+    words = f"Seeds: {' to '.join(map(str, numbers[:: max(1, len(numbers) - 1)]))}. {best(found)}"
     if found.left_out:
-        words += f" Not finished, and left out: {len(found.left_out)} runs."
+        words += f" Runs that are not finished, and left out: {len(found.left_out)}."
     whole = [run for run in runs if run.config["seed"] in found.curves.get(run.config["strategy"], {})]
     return [f"## {setting.title}", "", words, "", *table(found, whole), ""]
 
 
 def best(found: Scores) -> str:
-    """Which strategy has the largest mean area, and which others may have one as large: the 95 % interval of
-    the difference, paired by seed, holds zero."""
+    """Which strategy gains most on the baseline in the same seeds, by the area under the curve, and which
+    others may gain as much: the 95 % interval of the difference, paired by seed, holds zero."""
     pairs = contrasts(found)
-    means = {name: np.mean(list(by_seed.values())) for name, by_seed in areas(found).items()}
-    first = max(means, key=lambda name: means[name])
-    others = [pairs[first, name] for name in means if (first, name) in pairs]
+    gains = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
+    first = max([*gains, BASELINE], key=lambda name: gains.get(name, 0.0))
+    others = [pairs[first, name] for name in found.curves if (first, name) in pairs]
     if not others or not all(pair.interval.is_known for pair in others):
         return f"Largest mean: {first}; too few seeds to say more."
     near = sorted((pair for pair in others if pair.interval.low <= 0), key=lambda pair: pair.interval.mean)
-    if not near:
-        return f"Best: {first}, alone."
-    return f"Best: {first}; level with it: {', '.join(pair.other for pair in near)}."
+    words = f"Best: {first}" + (
+        f"; level with it: {', '.join(pair.other for pair in near)}." if near else ", alone."
+    )
+    alien = [name for name in found.curves if name != first and (first, name) not in pairs]
+    return words + (f" No seed in common with it: {', '.join(alien)}." if alien else "")
 
 
 def table(found: Scores, runs: list[Run]) -> list[str]:
@@ -119,11 +122,11 @@ def table(found: Scores, runs: list[Run]) -> list[str]:
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for name in sorted([*gains, BASELINE], key=lambda name: -gains.get(name, 0.0)):
         curves = np.array(list(found.curves[name].values()))
-        cells = [name, *(f"{100 * curves[:, i].mean():.1f}" for i in shown)]
+        cells = [name.replace("|", "\\|"), *(f"{100 * curves[:, i].mean():.1f}" for i in shown)]
         if name == BASELINE:
             cells += ["", ""]
         else:
-            mean = saved[name].interval.mean
+            mean = saved[name].interval.mean if name in saved else np.nan
             cells += [_difference(pairs, name), "" if np.isnan(mean) else f"{mean:.0f}"]
         cells += [f"{100 * np.mean(worst[name]):.0f}", f"{np.median(seconds[name]):.2g}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -160,6 +163,12 @@ def panels(setting: Setting, runs: list[Run]) -> list[Panel]:
     return [panel for panel in drawn if panel.curves]
 
 
+def draw(setting: Setting, runs: list[Run], out: Path) -> None:
+    """Writes the picture of a setting."""
+    _, pdf = plot_panels(panels(setting, runs), out / setting.slug)
+    pdf.unlink()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs")
@@ -178,7 +187,7 @@ def main() -> None:
     write_whole(file, curves_csv(runs, COLUMNS).encode())
     write_whole(options.out / "tables.md", "\n".join(text).encode())
     for setting, group in by_setting.items():
-        plot_panels(panels(setting, group), options.out / setting.slug)[1].unlink()  # no PDF
+        draw(setting, group, options.out)
     print("\n".join(text))
 
 

@@ -172,7 +172,7 @@ def _draw_setting(
     yield _drawn(
         f"learning_curves_{slug}",
         draw_curves(setting.title, metric.axis, values, styles, scale=metric.scale),
-        f"{metric.title.capitalize()} against labels{band}: {setting.title}.",
+        f"{_sentence(metric.title)} against labels{band}: {setting.title}.",
     )
     unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
     gains = gains_over_baseline(values, metric.sign)
@@ -279,16 +279,21 @@ def _pairs_drawn(
         if ours in names and theirs in names:
             place = names.index(ours), names.index(theirs)
             cells[place], is_clear[place] = mean, p is not None and p < SIGNIFICANT
-    tested = any(p is not None for _, p in pairs.values())
+    tested = [p is not None for _, p in pairs.values()]
     unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
     bar = f"row better than column by{unit}"
     framed = (
         f"Framed and bold: p < {SIGNIFICANT} after Holm's correction."
-        if tested
+        + ("" if all(tested) else " Some pairs have too few seeds or settings and are not tested.")
+        if any(tested)
         else "None is tested: there are too few seeds or settings."
     )
     figure = draw_pairs(f"all pairs: {where}", bar, names, cells, is_clear, metric.scale)
     return _drawn(name, figure, f"Mean over the curve, row less column, paired by seed: {where}. {framed}")
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _draw_others(
@@ -306,7 +311,7 @@ def _draw_others(
             yield _drawn(
                 f"{field}_{slug}",
                 figure,
-                f"{ylabel.capitalize()}, mean and single seeds{gaps}: {setting.title}.",
+                f"{_sentence(ylabel)}, mean and single seeds{gaps}: {setting.title}.",
             )
 
 

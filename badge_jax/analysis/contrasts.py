@@ -29,14 +29,21 @@ MIN_BLOCKS = 5
 """Settings that ranks are tested over: with fewer the critical difference cannot be trusted."""
 
 
+_OF_THE_GAIN = 0.95
+"""How far up a score is for which labels are counted, see `labels_saved`."""
+
+_EQUAL = 1e-9
+"""Scores closer than this are equal: a difference of accuracies is a multiple of 1 / (number of test rows)."""
+
+
 class Scores(NamedTuple):
     """The curves of one setting over the label counts that most strategies share.
 
     Attributes:
         setting: Data set, network and batch size.
         labels: [m] int64, the label counts, ascending. The last is the largest that more than half of the
-            strategies reached with at least one run, the baseline among them if it ran. So a strategy that has
-            just begun does not end the curves of all others.
+            strategies reached, the baseline among them if it ran, each with at least half of its seeds. So
+            neither a strategy that has just begun nor one seed that went further decides for all others.
         curves: Strategy → seed → [m] float64, scores.
         left_out: (strategy, seed, last label count) of the runs that end before the last label count, or lack
             one that others have.
@@ -73,7 +80,10 @@ def scores(runs: Iterable[Run], metric: Metric = METRICS["accuracy"]) -> dict[Se
 
 
 def _in_common(setting: Setting, found: Mapping[str, Mapping[int, Mapping[int, float]]]) -> Scores:
-    ends = {strategy: max(max(curve) for curve in by_seed.values()) for strategy, by_seed in found.items()}
+    ends = {
+        strategy: sorted(max(curve) for curve in by_seed.values())[len(by_seed) // 2]
+        for strategy, by_seed in found.items()
+    }
     last = sorted(ends.values(), reverse=True)[len(ends) // 2]
     last = min(last, ends.get(BASELINE, last))
     reaching = [curve for by_seed in found.values() for curve in by_seed.values() if max(curve) >= last]
@@ -132,10 +142,11 @@ def areas(found: Scores) -> dict[str, dict[int, float]]:
 def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> float:
     """How many labels fewer than the baseline a strategy needs for the same score.
 
-    The score is the highest that both reach at the end of the range: the smaller of the two last values. Each
-    curve is made monotone first, by the nearest ascending curve in least squares, and its steps are joined by
-    straight lines: noise would else count as an early arrival. Both curves are treated alike, so of two
-    strategies of one law neither is favoured.
+    The score is 95 % of the way from the start to the highest that both reach: where a curve has become flat,
+    the last bit of it would be reached by chance. Each curve is made monotone first, by the nearest curve in
+    least squares that ascends from the first score, and its steps are joined by straight lines: noise would
+    else count as an early arrival. Both curves are treated alike, so of two strategies of one law neither is
+    favoured.
 
     Args:
         labels: [m] numbers, ascending.
@@ -149,22 +160,26 @@ def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> 
     Example:
         >>> labels = np.array([100, 200, 300])
         >>> labels_saved(labels, np.array([0.2, 0.6, 0.8]), np.array([0.2, 0.4, 0.6]))
-        100.0
+        95.0
     """
     (our_labels, ours), (their_labels, theirs) = _ascending(labels, ours), _ascending(labels, baseline)
-    level = min(ours[-1], theirs[-1])
-    if level < max(ours[0], theirs[0]):
+    start, end = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
+    if end < start:
         return float("nan")
+    level = start + _OF_THE_GAIN * (end - start)
     return float(np.interp(level, theirs, their_labels) - np.interp(level, ours, our_labels))
 
 
 def _ascending(labels: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The steps of the nearest ascending curve: the mean of the labels of each, and its height."""
+    """The steps of the nearest curve that ascends from the first value, which strategies share: the first label
+    count of each step, and its height."""
     from scipy import optimize
 
-    steps = optimize.isotonic_regression(curve)
-    sums = np.add.reduceat(labels.astype(np.float64), steps.blocks[:-1])
-    return sums / np.diff(steps.blocks), steps.x[steps.blocks[:-1]]
+    if len(curve) == 1:
+        return labels.astype(np.float64), curve
+    rest = np.maximum(optimize.isotonic_regression(curve[1:]).x, curve[0])
+    heights, first = np.unique(np.concatenate([curve[:1], rest]), return_index=True)
+    return labels[first].astype(np.float64), heights
 
 
 class Contrast(NamedTuple):
@@ -189,17 +204,22 @@ class Contrast(NamedTuple):
     @property
     def wins(self) -> float:
         """Seeds in which the first has the larger area; an equal one counts half."""
-        return float((self.differences > 0).sum() + 0.5 * (self.differences == 0).sum())
+        return _wins(self.differences)
 
     def reversed(self) -> "Contrast":
         """The second against the first."""
-        low, high = -self.interval.high, -self.interval.low
+        mean, low, high = self.interval
         return self._replace(
             strategy=self.other,
             other=self.strategy,
-            differences=-self.differences,
-            interval=Interval(-self.interval.mean, low, high),
+            differences=0.0 - self.differences,  # never −0
+            interval=Interval(0.0 - mean, 0.0 - high, 0.0 - low),
         )
+
+
+def _wins(differences: np.ndarray) -> float:
+    is_equal = np.abs(differences) < _EQUAL
+    return float(((differences > 0) & ~is_equal).sum() + 0.5 * is_equal.sum())
 
 
 Contrasts = dict[tuple[str, str], Contrast]
@@ -264,7 +284,7 @@ class Overall(NamedTuple):
     @property
     def wins(self) -> float:
         """Settings in which the first has the larger mean area; an equal one counts half."""
-        return float((self.means > 0).sum() + 0.5 * (self.means == 0).sum())
+        return _wins(self.means)
 
 
 def overall(by_setting: Iterable[Contrasts]) -> dict[tuple[str, str], Overall]:
@@ -349,7 +369,7 @@ def ranking(found: Iterable[Scores]) -> Ranking | str:
         rows.append(
             [np.mean([area(setting.labels, setting.curves[name][seed]) for seed in seeds]) for name in names]
         )
-    ranks = rank(np.array(rows))
+    ranks = rank(np.round(np.array(rows) / _EQUAL) * _EQUAL)
     order = np.argsort(ranks.mean_ranks, kind="stable")
     return Ranking(
         [names[i] for i in order],
@@ -384,8 +404,8 @@ def savings(found: Scores) -> dict[str, Saving]:
     Example:
         >>> curves = {"badge": {0: np.array([0.2, 0.6])}, "random": {0: np.array([0.2, 0.4])}}
         >>> found = Scores(Setting("letter", "mlp", 10), np.array([10, 20]), curves, [])
-        >>> savings(found)["badge"].saved.tolist()
-        [5.0]
+        >>> savings(found)["badge"].saved.round(2).tolist()
+        [4.75]
     """
     baseline = found.curves.get(BASELINE, {})
     result = {}
@@ -394,8 +414,9 @@ def savings(found: Scores) -> dict[str, Saving]:
         if strategy == BASELINE or not seeds or len(found.labels) < 2:
             continue
         saved = np.array([labels_saved(found.labels, by_seed[seed], baseline[seed]) for seed in seeds])
-        reached = sum(_end(found.labels, by_seed[seed]) >= _end(found.labels, baseline[seed]) for seed in seeds)
-        result[strategy] = Saving(saved, t_interval(saved), int(reached))
+        ours, theirs = ([_end(found.labels, curves[seed]) for seed in seeds] for curves in (by_seed, baseline))
+        reached = int((np.subtract(ours, theirs) > -_EQUAL).sum())
+        result[strategy] = Saving(saved, t_interval(saved), reached)
     return result
 
 

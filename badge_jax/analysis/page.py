@@ -127,6 +127,17 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
     for setting, found in results.settings.items():
         parts.append(html.heading(setting.title, 3))
         parts += [html.paragraph(" ".join(summary(found, results.strategies, results.metric)))]
+        if stopped := [
+            f"{name} {found.stopped[name][0]} of {found.stopped[name][1]}"
+            for name in results.strategies
+            if found.stopped.get(name, (0, 0))[0]
+        ]:
+            parts.append(
+                html.paragraph(
+                    "Fits that ended at max_epochs, below the target accuracy on their labels: "
+                    f"{', '.join(stopped)}. Longer training may change what such a network scores and asks for."
+                )
+            )
         if found.scores.left_out:
             runs = ", ".join(f"{name} seed {seed} (to {last:,})" for name, seed, last in found.scores.left_out)
             parts.append(
@@ -154,11 +165,14 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
     if len(found.scores.labels) < 2:
         return []
     metric, rows, known = results.metric, [], areas(found.scores)
+    most = max(map(len, known.values()))
     for name in results.strategies:
         if name not in found.values:
             continue
         ours = list(known.get(name, {}).values())
         mean = number(metric.sign * float(np.mean(ours)), metric) if ours else ""
+        if 0 < len(ours) < most:
+            mean += f" ({_count(len(ours), 'seed')})"
         pair = found.contrasts.get((name, BASELINE))
         rows.append([name, mean, *_pair_cells(pair, metric), *_saving_cells(found.savings.get(name), pair)])
     unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
@@ -377,8 +391,9 @@ def _method_parts(results: Results) -> list[html.Html]:
                 f"Of {results.metric.title}, {direction} is better. All differences are shown so that a "
                 "positive one is better.",
                 "Intervals are Student's t over the seeds, at 95 % each, not corrected for their number. "
-                "They speak of other seeds of the same setting. One run has no interval. In a picture, a "
-                "band or an arrow may go beyond the axis.",
+                "They speak of other seeds of the same setting. One run has no interval, and an interval of "
+                "few runs may go beyond what can be, such as 100 %. In a picture, a band or an arrow may go "
+                "beyond the axis.",
                 f"Differences are paired: within a seed, the strategy less {BASELINE}. Pairing removes what "
                 "a seed has in common, so a difference may be clear where two bands overlap.",
                 "Mean over the curve: the area under the curve by trapezoids, divided by the range of "
@@ -388,9 +403,10 @@ def _method_parts(results: Results) -> list[html.Html]:
                 "pairs of strategies of the setting: the chance of any false claim among them is 5 % at "
                 "most.",
                 f"Labels saved: in each seed, how many labels fewer than {BASELINE} the strategy needs for "
-                "the highest score that both reach; negative if it needs more. Curves are made monotone "
-                "(least squares) and joined by straight lines first. Where a seed has no such score, there "
-                "is no number.",
+                "the same score: 95 % of the way from the start to the highest score that both reach. Negative "
+                "if it needs more. Curves are made monotone (least squares) and joined by straight lines "
+                "first. It is not tested, and where the interval holds 0 it may be none.",
+                f"Reaches the last score of {BASELINE}: seeds in which the monotone curve ends as high.",
                 "Seeds ahead: seeds in which the mean over the curve is larger; equal ones count half.",
             ]
         )

@@ -1,5 +1,6 @@
 """All that a report says about its runs, as numbers."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from badge_jax.analysis.statistics import (
     values_of,
 )
 from badge_jax.analysis.styles import in_order
-from badge_jax.runs.setting import Setting
+from badge_jax.runs.setting import Setting, setting_of
 
 TIMES = {"query_seconds": "seconds a query", "fit_seconds": "seconds of training"}
 DIAGNOSTICS = {
@@ -45,6 +46,8 @@ class SettingResults(NamedTuple):
         contrasts: Every pair of strategies.
         savings: Strategy → labels saved against the baseline.
         others: Field of rounds.jsonl → values, of times and diagnostics; only those that are recorded.
+        stopped: Strategy → fits that ended at max_epochs, short of the target accuracy, and all of its fits; of
+            runs that record it.
     """
 
     values: Values
@@ -52,6 +55,7 @@ class SettingResults(NamedTuple):
     contrasts: Contrasts
     savings: Mapping[str, Saving]
     others: Mapping[str, Values]
+    stopped: Mapping[str, tuple[int, int]]
 
 
 class Results(NamedTuple):
@@ -110,6 +114,7 @@ def results_of(runs: Sequence[Run], metric: Metric, everything: Sequence[Run] | 
             contrasts(all_scores[setting]),
             savings(all_scores[setting]),
             others[setting],
+            _stopped([run for run in runs if setting_of(run.config) == setting]),
         )
         for setting, values in found.items()
     }
@@ -126,6 +131,13 @@ def results_of(runs: Sequence[Run], metric: Metric, everything: Sequence[Run] | 
         [one for one in comparisons if num_compared([one], strategies).any()],
         missing_runs(runs),
     )
+
+
+def _stopped(runs: Sequence[Run]) -> dict[str, tuple[int, int]]:
+    fits: dict[str, list[bool]] = defaultdict(list)
+    for run in runs:
+        fits[run.config["strategy"]] += [line["converged"] for line in run.rounds if "converged" in line]
+    return {strategy: (found.count(False), len(found)) for strategy, found in fits.items()}
 
 
 def _has_start(run: Run, field: str) -> bool:

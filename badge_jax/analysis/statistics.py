@@ -190,11 +190,13 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
     for setting, accuracies in values_of(runs).items():
         if BASELINE in accuracies:
             baseline = accuracies[BASELINE]
-            first, last = min(baseline), max(baseline)
+            last = max(baseline)
             means = {
                 count: float(np.mean([found[seed] for seed in sorted(baseline[last])]))
                 for count, found in sorted(baseline.items())
+                if found.keys() >= baseline[last].keys()
             }
+            first = min(means)
             saturation = next(count for count in means if means[count] >= SATURATED * means[last])
             counts = _label_counts(first, setting.batch_size, saturation, include_initial)
             comparisons.append(Comparison(setting, accuracies, saturation, last, counts))

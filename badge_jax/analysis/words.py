@@ -37,8 +37,8 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
     most = max(len(pair.differences) for pair in pairs)
     if most == 1:
         return [
-            "One seed only: what differs may be chance. No interval can be given and nothing is tested; "
-            f"{MIN_SEEDS} seeds or more can be."
+            "One seed only: what differs may be chance. There is no interval and no test; a test takes "
+            f"{MIN_SEEDS} seeds."
         ]
     told = _tested(pairs, metric) if most >= MIN_SEEDS else _too_few(most)
     return [told, *_saved(found, others)]
@@ -46,8 +46,8 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
 
 def _too_few(most: int) -> str:
     return (
-        f"Too few seeds to test ({most}; {MIN_SEEDS} are needed). What follows are mean differences with 95 "
-        "% intervals, which are wide with so few."
+        f"Too few seeds to test ({most}; {MIN_SEEDS} are needed). Pictures and tables have mean differences "
+        "with 95 % intervals, which are wide with so few."
     )
 
 
@@ -92,7 +92,10 @@ def _saved(found: SettingResults, others: Sequence[str]) -> list[str]:
     words = _list(f"{name} {_labels(known[name])}" for name in shown)
     more = "" if len(shown) == len(order) else " The others are in the table."
     last = found.scores.labels[-1]
-    return [f"Labels against {BASELINE} at equal score, up to {last:,} labels: {words}.{more}"]
+    return [
+        f"Labels against {BASELINE} for the same score, near the highest that both reach by {last:,} labels: "
+        f"{words}.{more}"
+    ]
 
 
 def _labels(interval: Interval) -> str:

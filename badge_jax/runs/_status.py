@@ -110,15 +110,22 @@ def status_lines(runs: list[RunStatus]) -> list[str]:
         else:
             unknown += len(unfinished)
         cells = "  ".join(f"{counts[state]:>3} {state}" for state in STATES)
-        lines.append(f"{setting.title:<44} to {max(run.last for run in here):>6} labels  {cells}")
+        ends = sorted({run.last for run in here})
+        span = f"{ends[0]}" if len(ends) == 1 else f"{ends[0]}–{ends[-1]}"
+        lines.append(f"{setting.title:<44} to {span:>6} labels  {cells}")
     lines += [f"failed: {run.directory}: {run.error}" for run in runs if run.state == "failed"]
     counts = Counter(run.state for run in runs)
     noun = "run" if len(runs) == 1 else "runs"
     lines.append(f"{len(runs)} {noun}: {', '.join(f'{counts[state]} {state}' for state in STATES)}")
     time_left = f"{left / 3600:.1f} hours" if left >= 3600 else f"{left / 60:.1f} minutes"
-    lines.append(f"left: about {time_left} of one worker, compilation aside")
     if unknown:
-        lines.append(f"      and {unknown} runs in settings of which no run is done")
+        one, which = ("run in a setting", "its") if unknown == 1 else ("runs in settings", "their")
+        more = f"{unknown} {one} of which no run is done, so {which} time is not known"
+    if unknown and not left:
+        lines.append(f"left: {more}")
+    else:
+        lines.append(f"left: about {time_left} of one worker, compilation aside")
+        lines += [f"      and {more}"] if unknown else []
     return lines
 
 

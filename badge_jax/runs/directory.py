@@ -156,7 +156,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         'random'
     """
     path = directory / "config.json"
-    content = path.read_bytes()
+    content = _bytes_of(path)
     try:
         config, is_as_written = parse_config(content)
     except ValueError as error:
@@ -259,7 +259,7 @@ def read_queried(directory: Path) -> Queried | None:
     if not path.exists():
         return None
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(_bytes_of(path)), allow_pickle=False) as file:
             return _queried_of(dict(file), _config_or_nothing(directory))
     except _Unbelievable as error:
         problem = str(error)
@@ -281,6 +281,12 @@ def write_queried(directory: Path, queried: Queried) -> None:
     write_whole(directory / "state.npz", buffer.getvalue())
 
 
+def _bytes_of(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe might never answer
+        raise InputError(f"{path} is not a regular file; {REMEDY}")
+    return path.read_bytes()
+
+
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects in a file, one a line, not yet believed; none where there is no file."""
     if not path.exists():
@@ -288,7 +294,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     if not path.stat().st_size:
         raise InputError(f"{path} is damaged: it is empty; {REMEDY}")
-    for number, text in enumerate(path.read_bytes().splitlines()):
+    for number, text in enumerate(_bytes_of(path).splitlines()):
         try:
             lines.append(parse_object(text))
         except ValueError as error:

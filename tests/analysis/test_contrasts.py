@@ -61,7 +61,9 @@ def test_a_lower_loss_is_a_higher_score():
     runs += [make_run("good", seed, [2.0, 0.5 + seed / 10], "test_log_loss") for seed in range(2)]
     found = scores(runs, METRICS["log_loss"])[SETTING]
     assert contrasts(found)["good", "random"].interval.mean == pytest.approx(0.25)
-    assert savings(found)["good"].saved.tolist() == pytest.approx([10 - 10 / 1.5, 10 - 9 / 1.4])
+    assert savings(found)["good"].saved.tolist() == pytest.approx(
+        [0.95 * (10 - 10 / 1.5), 0.95 * (10 - 9 / 1.4)]
+    )
 
 
 def test_pairs_in_both_orders():
@@ -96,12 +98,54 @@ def test_fewer_than_five_seeds_are_not_tested_and_do_not_count_for_the_correctio
 def test_labels_saved_by_hand():
     labels = np.array([100, 200, 300, 400])
     random = np.array([0.2, 0.4, 0.6, 0.7])
-    assert labels_saved(labels, np.array([0.2, 0.7, 0.8, 0.9]), random) == pytest.approx(200)
-    assert labels_saved(labels, random, np.array([0.2, 0.7, 0.8, 0.9])) == pytest.approx(-200)
-    assert labels_saved(labels, np.array([0.2, 0.3, 0.4, 0.5]), random) == pytest.approx(-150), "it needs more"
+    # 0.675, 95 % of the way from 0.2 to 0.7: at 195 labels and at 375
+    assert labels_saved(labels, np.array([0.2, 0.7, 0.8, 0.9]), random) == pytest.approx(180)
+    assert labels_saved(labels, random, np.array([0.2, 0.7, 0.8, 0.9])) == pytest.approx(-180)
+    # 0.485: at 385 labels and at 242.5, so it needs more
+    assert labels_saved(labels, np.array([0.2, 0.3, 0.4, 0.5]), random) == pytest.approx(-142.5)
     assert labels_saved(labels, random, random) == 0
-    # 0.75, 0.65 → 0.7 at 350 labels: the peak is not taken for an arrival
-    assert labels_saved(labels, np.array([0.2, 0.4, 0.75, 0.65]), random) == pytest.approx(50)
+    # 0.75, 0.65 → 0.7 from 300 labels on: the peak is not taken for an arrival
+    early = np.array([0.2, 0.4, 0.75, 0.65])
+    assert labels_saved(labels, early, random) == pytest.approx(375 - 200 - 100 * 0.275 / 0.3)
+    # a baseline that never gets above the common start: both have that score at once
+    assert labels_saved(labels, np.array([0.75, 0.8, 0.9, 0.9]), np.array([0.75, 0.6, 0.65, 0.7])) == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.004])
+def test_a_plateau_does_not_shrink_labels_saved(noise):
+    """A strategy that needs 200 labels less for every score, on a curve that is flat from 500 labels on."""
+    labels, rng = np.arange(100, 1100, 100), np.random.default_rng(0)
+    flat = np.minimum(0.9, 0.5 + 0.4 * (labels - 100) / 500)
+    ahead = np.minimum(0.9, 0.5 + 0.4 * (labels + 100 * (labels > 100) - 100 + 100 * (labels > 100)) / 500)
+    saved = []
+    for _ in range(200):
+        ours, theirs = (curve + noise * rng.normal(size=10) for curve in (ahead, flat))
+        ours[0] = theirs[0]
+        saved.append(labels_saved(labels, ours, theirs))
+    assert np.mean(saved) == pytest.approx(200, abs=10)
+    assert np.std(saved) < 40
+
+
+def test_one_seed_that_went_further_does_not_cut_the_others():
+    runs = [
+        make_run(name, seed, [0.5] * (9 if seed == 0 else 5))
+        for name in ("badge", "random")
+        for seed in range(5)
+    ]
+    (found,) = scores(runs).values()
+    assert found.labels.tolist() == [5, 15, 25, 35, 45]
+    assert [len(by_seed) for by_seed in found.curves.values()] == [5, 5]
+    assert found.left_out == []
+
+
+def test_scores_that_differ_by_rounding_are_equal():
+    curves = {"badge": {0: np.array([0.1 + 0.2, 0.3])}, "random": {0: np.array([0.3, 0.3])}}
+    found = contrasts(Scores(SETTING, np.array([10, 20]), curves, []))
+    assert found["badge", "random"].wins == found["random", "badge"].wins == 0.5
+    same = {name: {0: np.array([0.3, 0.3])} for name in ("badge", "random")}
+    for pair in contrasts(Scores(SETTING, np.array([10, 20]), same, [])).values():
+        assert not np.signbit(pair.interval.mean)
+        assert not np.signbit(pair.differences).any()
 
 
 def test_labels_saved_have_no_number_where_no_score_is_reached_by_both():

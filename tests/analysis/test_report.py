@@ -402,3 +402,35 @@ def _write_one_run(run_at):
     config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": "badge", "seed": 0}
     (run_at / "config.json").write_text(json.dumps(config))
     (run_at / "rounds.jsonl").write_text(json.dumps({"round": 0, "num_labeled": 100, "test_accuracy": 0.5}))
+
+
+def test_fits_that_ended_before_their_target_are_counted(tmp_path):
+    """By strategy, over every round that records it; nothing where all of them got there."""
+    for strategy, ends in (("badge", [True, False]), ("random", [True, True])):
+        write_run(tmp_path / "runs" / strategy, strategy, 0, [0.2, 0.5])
+        file = tmp_path / "runs" / strategy / "rounds.jsonl"
+        lines = zip(file.read_text().splitlines(), ends, strict=True)
+        file.write_text(
+            "".join(json.dumps(json.loads(line) | {"converged": end}) + "\n" for line, end in lines)
+        )
+    page = report(tmp_path / "runs", tmp_path / "out").page.read_text("utf-8")
+    assert "Fits that ended at max_epochs, below the target accuracy on their labels: badge 1 of 2." in page
+    page = report(tmp_path / "runs" / "random", tmp_path / "out").page.read_text("utf-8")
+    assert "Fits that ended" not in page
+
+
+def test_a_pipe_in_the_place_of_a_file_does_not_hang(runs, tmp_path):
+    (runs / "pipe").mkdir()
+    os.mkfifo(runs / "pipe" / "config.json")
+    with pytest.warns(UserWarning, match="is not a regular file"):
+        assert report(runs, tmp_path / "out").num_runs == 5
+
+
+def test_means_of_fewer_seeds_say_so(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / "runs" / f"badge{seed}", "badge", seed, [0.2, 0.5])
+    for seed in range(2):
+        write_run(tmp_path / "runs" / f"random{seed}", "random", seed, [0.2, 0.25])
+    page = report(tmp_path / "runs", tmp_path / "out").page.read_text("utf-8")
+    assert "22.50 (2 seeds)" in page
+    assert "35.00 (" not in page

@@ -1,12 +1,12 @@
 """Tables of many strategies: differences paired by seed, and curves that outlive the folders of their runs."""
 
-import json
 import sys
 
 import numpy as np
 import pytest
 
 from badge_jax.errors import InputError
+from badge_jax.runs.directory import write_config, write_per_class, write_rounds
 from experiments import regimes
 
 SETTING = "letter-mlp-100"
@@ -17,20 +17,20 @@ def write_run(folder, strategy, seed, accuracies, worst=0.25, initial=100):
     directory.mkdir(parents=True)
     config = {"dataset": "letter", "model": "mlp", "batch_size": 100, "strategy": strategy, "seed": seed}
     config |= {"initial": initial, "learning_rate": 0.001, "cold_start": "random", "max_epochs": 500}
-    (directory / "config.json").write_text(json.dumps(config))
-    rounds, classes = [], []
-    for i, accuracy in enumerate(accuracies):
-        others = dict.fromkeys(("test_macro_f1", "test_log_loss", "test_calibration_error"), 0.5)
-        line = {
+    write_config(directory, config)
+    others = dict.fromkeys(("test_macro_f1", "test_log_loss", "test_calibration_error"), 0.5)
+    rounds = [
+        {
             "round": i,
             "num_labeled": 100 + 100 * i,
             "test_accuracy": accuracy,
             "query_seconds": 0.5 * (i > 0),
+            **others,
         }
-        rounds.append(json.dumps({**line, **others}))
-        classes.append(json.dumps({"round": i, "recall": [None, 0.75, worst]}))
-    (directory / "rounds.jsonl").write_text("\n".join(rounds))
-    (directory / "per_class.jsonl").write_text("\n".join(classes))
+        for i, accuracy in enumerate(accuracies)
+    ]
+    write_rounds(directory, rounds)
+    write_per_class(directory, [{"round": i, "recall": [None, 0.75, worst]} for i in range(len(rounds))])
 
 
 def curve(gain, seed):
@@ -47,15 +47,17 @@ def folder(tmp_path):
     return tmp_path
 
 
-def made(monkeypatch, folder, *words):
+def made(monkeypatch, folder, *words, draws=False):
+    if not draws:  # pictures take most of the time
+        monkeypatch.setattr(regimes, "draw", lambda setting, runs, out: None)
     monkeypatch.setattr(sys, "argv", ["regimes", *words, "--out", str(folder)])
     regimes.main()
     return (folder / "tables.md").read_text(), (folder / "curves.csv").read_text()
 
 
 def test_a_table_and_curves_that_are_read_back(folder, monkeypatch, capsys):
-    tables, curves = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
-    assert "5 seeds. Best: badge; level with it: margin." in tables
+    tables, curves = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"), draws=True)
+    assert "Seeds: 5. Best: badge; level with it: margin." in tables
     (line,) = [line for line in tables.splitlines() if line.startswith("| badge ")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     # gains of 4.1 to 4.9 points at two of three counts: the area has three quarters of them, by trapezoids
@@ -78,7 +80,7 @@ def test_more_seeds_join_those_of_the_file(folder, monkeypatch, capsys):
     write_run(folder / "more", "badge", 5, curve(0.04, 5))
     write_run(folder / "more", "random", 0, curve(0, 0))  # the same as before
     tables, more = made(monkeypatch, folder / "out", "--runs", str(folder / "more"))
-    assert "5 to 6 seeds" in tables
+    assert "Seeds: 5 to 6." in tables
     assert len(more.splitlines()) == len(curves.splitlines()) + 3
     write_run(folder / "else", "random", 6, curve(0, 0), initial=50)
     with pytest.raises(InputError, match="differ in initial: 50 and 100"):
@@ -92,8 +94,47 @@ def test_runs_that_have_not_ended_count_nowhere(folder, monkeypatch, capsys):
     write_run(folder / "runs", "margin", 5, curve(0, 5)[:1], worst=0.0)
     write_run(folder / "runs", "coreset", 0, curve(0, 0)[:2], worst=0.0)
     tables, _ = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
-    left_out = " Not finished, and left out: 2 runs."
+    left_out = " Runs that are not finished, and left out: 2."
     assert tables == whole.replace("level with it: margin.", f"level with it: margin.{left_out}")
+    capsys.readouterr()
+
+
+def test_a_restarted_run_does_not_take_the_place_of_a_whole_one(folder, monkeypatch, capsys):
+    before = made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    write_run(folder / "again", "badge", 0, curve(0, 0)[:1])
+    assert made(monkeypatch, folder / "out", "--runs", str(folder / "again")) == before
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-40],  # cut off
+        lambda text: "".join(text.splitlines(True)[:2] + text.splitlines(True)[3:]),  # a round is missing
+        lambda text: text + text.splitlines(True)[-1],  # a round comes twice
+        lambda text: text + "".join(text.splitlines(True)[1:4]),  # a run comes twice
+        lambda text: text.replace("0.5,", "1.5,"),
+        lambda text: text.replace("0.5,", "nan,"),
+    ],
+)
+def test_a_damaged_file_is_refused(folder, monkeypatch, capsys, damage):
+    made(monkeypatch, folder / "out", "--runs", str(folder / "runs"))
+    file = folder / "out" / "curves.csv"
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(InputError, match="damaged"):
+        made(monkeypatch, folder / "out")
+    capsys.readouterr()
+
+
+def test_strategies_of_other_seeds_are_not_compared(tmp_path, monkeypatch, capsys):
+    """Badge ran with two hard seeds, margin with two easy ones: margin's higher scores say nothing."""
+    for seed in range(4):
+        hard = -0.2 if seed < 2 else 0.0
+        write_run(tmp_path / "runs", "random", seed, curve(hard + 0.001 * seed, seed))
+        name, gain = ("badge", 0.05) if seed < 2 else ("margin", 0.02)
+        write_run(tmp_path / "runs", name, seed, curve(hard + gain, seed))
+    tables, _ = made(monkeypatch, tmp_path / "out", "--runs", str(tmp_path / "runs"))
+    assert "Best: badge, alone. No seed in common with it: margin." in tables
     capsys.readouterr()
 
 

@@ -80,11 +80,11 @@ def test_a_line_for_each_setting_and_the_totals():
             run_status("running", seed=1),
             run_status("missing", seed=2, last=500),
             run_status("done", setting=letter, last=18_100),
-            run_status("failed", setting=letter, strategy="albl", error="RuntimeError: no luck"),
+            run_status("failed", setting=letter, last=18_100, strategy="albl", error="RuntimeError: no luck"),
         ]
     )
     assert [" ".join(line.split()) for line in lines] == [
-        "kropt, linear, batches of 100 to 500 labels 1 done 1 running 0 failed 1 missing",
+        "kropt, linear, batches of 100 to 300–500 labels 1 done 1 running 0 failed 1 missing",
         "letter, mlp(hidden=8), batches of 1,000 to 18100 labels 1 done 0 running 1 failed 0 missing",
         "failed: runs/letter/albl-seed0: RuntimeError: no luck",
         "5 runs: 2 done, 1 running, 1 failed, 1 missing",
@@ -100,8 +100,12 @@ def test_the_time_left_is_what_finished_runs_of_the_setting_took():
     runs += [run_status("missing"), run_status("missing", setting=other), run_status("running", setting=other)]
     assert status_lines(runs)[-2:] == [
         "left: about 3.5 hours of one worker, compilation aside",
-        "      and 2 runs in settings of which no run is done",
+        "      and 2 runs in settings of which no run is done, so their time is not known",
     ]
+    assert status_lines(runs[5:6])[-1] == (
+        "left: 1 run in a setting of which no run is done, so its time is not known"
+    )
+    assert "to 300–500 labels" in status_lines([run_status("done", last=300), run_status("done", last=500)])[0]
     assert status_lines(runs[:5])[-1] == "left: about 3.5 hours of one worker, compilation aside"
 
 
