@@ -14,13 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "benchmarks/README.md",
-    "experiments/results/README.md",
-)
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 FOLDERS = ("docs", "benchmarks/results", "experiments/results")  # pages, pictures and tables in them
 LINKED = ("LICENSE", "CITATION.cff")
 KINDS = (".md", ".css", ".png", ".svg", ".csv", ".jsonl")

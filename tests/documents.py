@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 TUTORIALS = sorted(f"docs/tutorials/{path.name}" for path in (ROOT / "docs" / "tutorials").glob("*.md"))
 REFERENCE = sorted(f"docs/reference/{path.name}" for path in (ROOT / "docs" / "reference").glob("*.md"))
-OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", "experiments/results/README.md", *REFERENCE, *TUTORIALS]
+RESULTS = sorted(f"experiments/results/{path.name}" for path in (ROOT / "experiments" / "results").glob("*.md"))
+OTHER_PAGES = ["CHANGELOG.md", "benchmarks/README.md", *RESULTS, *REFERENCE, *TUTORIALS]
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )

@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
     Attributes:
         num_runs: Number of runs read.
-        table: Mean accuracies by number of labels, as text.
+        table: Means of the metric by number of labels, as text.
         pictures: The PNG files.
         summary: The path of summary.csv.
         page: The path of report.html.
@@ -79,7 +79,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
             summary.csv, and the paper's comparison, are of accuracy all the same.
 
     Returns:
-        The accuracies as text and the paths written.
+        The means of the metric as text, and the paths written.
 
     Raises:
         InputError: If no run can be read or none records the metric, if runs of one setting are not comparable
@@ -129,7 +129,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
         skipped,
         Origin(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", _command(directories, out, metric), _version()),
     )
-    curves = mean_curves(everything)
+    curves, table = mean_curves(everything), accuracy_table(mean_curves(runs, of.field), of)
     texts = {
         "rounds.csv": rounds_csv(everything),
         "summary.csv": summary_csv(curves),
@@ -151,9 +151,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
     }  # a data set may be a file whose name is no text
     write_folder(out, files)
     pictures = [out / f"{one.name}.png" for one in drawn]
-    return Report(
-        len(runs), accuracy_table(curves), pictures, out / "summary.csv", out / "report.html", skipped
-    )
+    return Report(len(runs), table, pictures, out / "summary.csv", out / "report.html", skipped)
 
 
 def _drawn(name: str, figure: Any, caption: str) -> _Drawn:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from badge_jax.analysis.load import Run, is_scalar, scalar_options
+from badge_jax.analysis.quantities import METRICS, Metric
 from badge_jax.analysis.statistics import (
     Comparison,
     CurvePoint,
@@ -125,11 +126,12 @@ def rounds_csv(runs: Sequence[Run]) -> str:
     return csv_text(names, rows)
 
 
-def accuracy_table(curves: Curves) -> str:
-    """Mean test accuracies in percent as text, one table a setting.
+def accuracy_table(curves: Curves, metric: Metric = METRICS["accuracy"]) -> str:
+    """Mean test accuracies in percent, or means of another metric, as text, one table a setting.
 
     Args:
         curves: Setting → strategy → points.
+        metric: What they are of.
 
     Returns:
         Lines for a terminal: a row for each number of labels, a column for each strategy.
@@ -142,15 +144,16 @@ def accuracy_table(curves: Curves) -> str:
              100    50.0
     """
     return "\n\n".join(
-        f"{setting.title}: mean test accuracy (%)\n{_columns(by_strategy)}"
+        f"{setting.title}: mean {metric.axis}\n{_columns(by_strategy, metric)}"
         for setting, by_strategy in curves.items()
     )
 
 
-def _columns(by_strategy: Mapping[str, Sequence[CurvePoint]]) -> str:
+def _columns(by_strategy: Mapping[str, Sequence[CurvePoint]], metric: Metric) -> str:
     """The aligned lines of one setting: header and a row for each number of labels."""
+    digits = 1 if metric.scale == 100 else 3
     cells = {
-        name: {point.num_labeled: f"{100 * point.mean:.1f}" for point in points}
+        name: {point.num_labeled: f"{metric.scale * point.mean:.{digits}f}" for point in points}
         for name, points in by_strategy.items()
     }
     counts = sorted({count for column in cells.values() for count in column})

@@ -374,6 +374,8 @@ def test_a_loss_is_compared_with_less_as_better(tmp_path):
     page = Reader(result.page.read_text("utf-8"))
     assert "better than random: badge by 0.2500" in page.shown
     assert result.num_runs == 10
+    assert result.table.splitlines()[0] == "d, m, batches of 10: mean log loss"
+    assert result.table.splitlines()[-1].split() == ["15", "0.500", "1.000"]
     assert [line.split("/")[-1] for line in result.skipped] == ["old: does not record log loss"]
     assert "old: does not record log loss" in page.shown
     assert "--metric log_loss" in page.shown
