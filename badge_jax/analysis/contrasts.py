@@ -29,11 +29,11 @@ MIN_BLOCKS = 5
 """Settings that ranks are tested over: with fewer the critical difference cannot be trusted."""
 
 
-_OF_THE_GAIN = 0.95
-"""How far up a score is for which labels are counted, see `labels_saved`."""
-
 _EQUAL = 1e-9
 """Scores closer than this are equal: a difference of accuracies is a multiple of 1 / (number of test rows)."""
+
+_NOISES = 3
+"""How far below the highest common score labels are counted, see `labels_saved`."""
 
 
 class Scores(NamedTuple):
@@ -142,11 +142,12 @@ def areas(found: Scores) -> dict[str, dict[int, float]]:
 def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> float:
     """How many labels fewer than the baseline a strategy needs for the same score.
 
-    The score is 95 % of the way from the start to the highest that both reach: where a curve has become flat,
-    the last bit of it would be reached by chance. Each curve is made monotone first, by the nearest curve in
-    least squares that ascends from the first score, and its steps are joined by straight lines: noise would
-    else count as an early arrival. Both curves are treated alike, so of two strategies of one law neither is
-    favoured.
+    Each curve is made monotone first, by the nearest curve in least squares that ascends from the first score,
+    and its steps are joined by straight lines: noise would else count as an early arrival. The score is the
+    highest that both reach, less three times the noise: the root mean square of what that took away. Without
+    noise it is the smaller of the two last scores. Where curves become flat the last bit is reached by chance,
+    and would hide what was saved before. Both curves are treated alike, so of two strategies of one law neither
+    is favoured.
 
     Args:
         labels: [m] numbers, ascending.
@@ -160,26 +161,27 @@ def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> 
     Example:
         >>> labels = np.array([100, 200, 300])
         >>> labels_saved(labels, np.array([0.2, 0.6, 0.8]), np.array([0.2, 0.4, 0.6]))
-        95.0
+        100.0
     """
-    (our_labels, ours), (their_labels, theirs) = _ascending(labels, ours), _ascending(labels, baseline)
+    (our_labels, ours, our_noise), (their_labels, theirs, their_noise) = (
+        _ascending(labels, curve) for curve in (ours, baseline)
+    )
     start, end = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
     if end < start:
         return float("nan")
-    level = start + _OF_THE_GAIN * (end - start)
+    noise = np.sqrt(np.mean(np.concatenate([our_noise, their_noise]) ** 2))
+    level = max(start, end - _NOISES * noise)
     return float(np.interp(level, theirs, their_labels) - np.interp(level, ours, our_labels))
 
 
-def _ascending(labels: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ascending(labels: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The steps of the nearest curve that ascends from the first value, which strategies share: the first label
-    count of each step, and its height."""
+    count of each step, and its height; and how far the other values [m − 1] lie above it."""
     from scipy import optimize
 
-    if len(curve) == 1:
-        return labels.astype(np.float64), curve
     rest = np.maximum(optimize.isotonic_regression(curve[1:]).x, curve[0])
     heights, first = np.unique(np.concatenate([curve[:1], rest]), return_index=True)
-    return labels[first].astype(np.float64), heights
+    return labels[first].astype(np.float64), heights, curve[1:] - rest
 
 
 class Contrast(NamedTuple):
@@ -404,8 +406,8 @@ def savings(found: Scores) -> dict[str, Saving]:
     Example:
         >>> curves = {"badge": {0: np.array([0.2, 0.6])}, "random": {0: np.array([0.2, 0.4])}}
         >>> found = Scores(Setting("letter", "mlp", 10), np.array([10, 20]), curves, [])
-        >>> savings(found)["badge"].saved.round(2).tolist()
-        [4.75]
+        >>> savings(found)["badge"].saved.tolist()
+        [5.0]
     """
     baseline = found.curves.get(BASELINE, {})
     result = {}

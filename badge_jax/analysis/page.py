@@ -403,9 +403,10 @@ def _method_parts(results: Results) -> list[html.Html]:
                 "pairs of strategies of the setting: the chance of any false claim among them is 5 % at "
                 "most.",
                 f"Labels saved: in each seed, how many labels fewer than {BASELINE} the strategy needs for "
-                "the same score: 95 % of the way from the start to the highest score that both reach. Negative "
-                "if it needs more. Curves are made monotone (least squares) and joined by straight lines "
-                "first. It is not tested, and where the interval holds 0 it may be none.",
+                "the same score. Curves are made monotone (least squares) and joined by straight lines first. "
+                "The score is the highest that both reach, less three times the noise that this took away. "
+                "Negative if the strategy needs more. It is not tested, and where the interval holds 0 it may "
+                "be none.",
                 f"Reaches the last score of {BASELINE}: seeds in which the monotone curve ends as high.",
                 "Seeds ahead: seeds in which the mean over the curve is larger; equal ones count half.",
             ]
