@@ -6,7 +6,7 @@
     python -m experiments.regimes --runs runs/many runs/few                  of what there is
 
 OUT/curves.csv has a line for each run and round. Runs that it holds already stay in it, so it grows with runs
-whose folders are gone. OUT/tables.md has one table for each setting, and OUT/NAME.png its curves above random.
+whose folders are gone. OUT/tables.txt has one table for each setting, and OUT/NAME.png its curves above random.
 """
 
 import argparse
@@ -185,7 +185,7 @@ def main() -> None:
     text = [line for setting, group in by_setting.items() for line in section(setting, group)]
     options.out.mkdir(parents=True, exist_ok=True)
     write_whole(file, curves_csv(runs, COLUMNS).encode())
-    write_whole(options.out / "tables.md", "\n".join(text).encode())
+    write_whole(options.out / "tables.txt", "\n".join(text).encode())
     for setting, group in by_setting.items():
         draw(setting, group, options.out)
     print("\n".join(text))

@@ -1,7 +1,6 @@
 """From finished runs to statistics, tables, figures and a page. matplotlib is imported only to draw."""
 
-from badge_jax.analysis._report import Report, report
-from badge_jax.analysis.contrasts import (
+from badge_jax.analysis._contrasts import (
     Contrast,
     Contrasts,
     Saving,
@@ -13,6 +12,7 @@ from badge_jax.analysis.contrasts import (
     savings,
     scores,
 )
+from badge_jax.analysis._report import Report, report
 from badge_jax.analysis.figures import (
     Panel,
     plot_cdfs,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from badge_jax.analysis.contrasts import Overall
+from badge_jax.analysis._contrasts import Overall
 from badge_jax.analysis.results import Results
 from badge_jax.csv_files import csv_text
 from badge_jax.runs.setting import Setting

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from badge_jax import html
-from badge_jax.analysis.contrasts import Contrast, Saving, areas
+from badge_jax.analysis._contrasts import Contrast, Saving, areas
 from badge_jax.analysis.intervals import t_interval
 from badge_jax.analysis.load import Run
 from badge_jax.analysis.quantities import Metric

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from badge_jax.analysis.contrasts import Ranking
+from badge_jax.analysis._contrasts import Ranking
 from badge_jax.analysis.drawing import literal, make_figure, make_plain, title_of
 from badge_jax.analysis.intervals import CONFIDENCE, Interval, t_interval
 from badge_jax.analysis.statistics import Values

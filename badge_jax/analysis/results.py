@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from badge_jax.analysis.contrasts import (
+from badge_jax.analysis._contrasts import (
     Contrasts,
     Overall,
     Ranking,

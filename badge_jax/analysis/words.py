@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from badge_jax.analysis.contrasts import Contrast
+from badge_jax.analysis._contrasts import Contrast
 from badge_jax.analysis.intervals import Interval
 from badge_jax.analysis.quantities import Metric
 from badge_jax.analysis.results import SettingResults

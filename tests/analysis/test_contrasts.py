@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from badge_jax.analysis import Run
-from badge_jax.analysis.contrasts import (
+from badge_jax.analysis._contrasts import (
     Scores,
     area,
     contrasts,

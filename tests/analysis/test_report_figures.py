@@ -3,7 +3,7 @@
 import numpy as np
 
 from badge_jax.analysis import styles_of
-from badge_jax.analysis.contrasts import Ranking
+from badge_jax.analysis._contrasts import Ranking
 from badge_jax.analysis.intervals import Interval, rank, t_interval
 from badge_jax.analysis.report_figures import (
     draw_curves,

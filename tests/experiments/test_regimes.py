@@ -52,7 +52,7 @@ def made(monkeypatch, folder, *words, draws=False):
         monkeypatch.setattr(regimes, "draw", lambda setting, runs, out: None)
     monkeypatch.setattr(sys, "argv", ["regimes", *words, "--out", str(folder)])
     regimes.main()
-    return (folder / "tables.md").read_text(), (folder / "curves.csv").read_text()
+    return (folder / "tables.txt").read_text(), (folder / "curves.csv").read_text()
 
 
 def test_a_table_and_curves_that_are_read_back(folder, monkeypatch, capsys):
