@@ -129,7 +129,7 @@ def table(found: Scores, runs: list[Run]) -> list[str]:
             mean = saved[name].interval.mean if name in saved else np.nan
             cells += [_difference(pairs, name), "" if np.isnan(mean) else f"{mean:.0f}"]
         cells += [f"{100 * np.mean(worst[name]):.0f}", f"{np.median(seconds[name]):.2g}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join([cells[0], *(cell.replace("-", "−") for cell in cells[1:])]) + " |")
     return lines
 
 

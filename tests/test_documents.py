@@ -17,6 +17,7 @@ import release
 import yaml
 from documents import OTHER_PAGES, PAGES, ROOT, TUTORIALS, blocks_of, text_of
 
+import badge_jax
 from badge_jax import STRATEGIES
 from badge_jax.cli import _main
 
@@ -99,6 +100,16 @@ def test_every_target_of_make_exists():
         named += re.findall(r"^make ([a-z-]+)", text_of(page), re.MULTILINE)
         for target in " ".join(named).split():
             assert target in targets, f"{page} names make {target}"
+
+
+def test_versions_agree():
+    """The citation and the newest dated heading of the changelog are of one release; the package is that or later."""
+    heading = r"^## (\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$"
+    released = re.search(heading, text_of("CHANGELOG.md"), re.MULTILINE)[1]
+    assert yaml.safe_load(text_of("CITATION.cff"))["version"] == released
+    number = [int(part) for part in badge_jax.__version__.split(".")[:3]]
+    assert number >= [int(part) for part in released.split(".")]
+    assert badge_jax.__version__ == released or ".dev" in badge_jax.__version__
 
 
 def test_the_public_workflow():
