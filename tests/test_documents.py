@@ -103,7 +103,7 @@ def test_every_target_of_make_exists():
 
 
 def test_versions_agree():
-    """The citation and the newest dated heading of the changelog are of one release; the package is that or later."""
+    """The citation is of the newest release in the changelog; the package is that one or later."""
     heading = r"^## (\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$"
     released = re.search(heading, text_of("CHANGELOG.md"), re.MULTILINE)[1]
     assert yaml.safe_load(text_of("CITATION.cff"))["version"] == released
