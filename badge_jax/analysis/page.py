@@ -454,7 +454,7 @@ def _configuration_parts(runs: Sequence[Run], origin: Origin) -> list[html.Html]
 def _environments_of(run: Run) -> str:
     """Where a run was made, and what was otherwise when it was resumed."""
     last = run.config.get("environment", {})
-    text = ", ".join(f"{name} {value}" for name, value in last.items())
+    text = ", ".join(f"{name} {value}" for name, value in last.items() if value not in ("", None))
     for later in run.config.get("resumed", []):
         now = later["environment"]
         changes = [f"{name} {now.get(name)}" for name in {**last, **now} if last.get(name) != now.get(name)]

@@ -36,7 +36,8 @@ def draw_curves(
 ) -> "Figure":
     """Mean curves over the seeds with 95 % bands, and the single seeds faintly.
 
-    Each curve has its name at its end. Curves that run on one another are drawn in turns of dashes. A start far
+    Each curve has its name at its end. Where fewer seeds got so far it is dotted, without markers. Curves that
+    run on one another are drawn in turns of dashes. A start far
     below the rest is left out of the axis, and its value is written there.
 
     Args:
@@ -77,9 +78,11 @@ def draw_curves(
                 zorder=2,
             )
         before = [other for other in list(curves.values())[:place] if curve.runs_on(other, high - low)]
+        if not curve.is_whole.all():
+            axes.plot(curve.labels, curve.rest, color=style.colour, linestyle=":", linewidth=1.2, zorder=2.9)
         axes.plot(
             curve.labels,
-            curve.mean,
+            np.where(curve.is_whole, curve.mean, np.nan),
             color=style.colour,
             linestyle=(4 * len(before), (4, 4 * len(before))) if before else style.dashes,
             marker=style.marker,
@@ -106,7 +109,8 @@ def draw_curves(
 
 
 class _Curve:
-    """What is drawn of one strategy: labels [m], mean [m], low and high [m], and the curve of each seed."""
+    """What is drawn of one strategy: labels [m], mean [m], low and high [m], whether a mean is of all seeds
+    [m], the means that are not, with their neighbours [m], and the curve of each seed."""
 
     def __init__(self, by_labels: Mapping[int, Mapping[int, float]], scale: float, first: int, is_log: bool):
         def shown(values: Sequence[float]) -> np.ndarray:
@@ -118,7 +122,13 @@ class _Curve:
         self.labels = np.array(list(by_labels), np.float64)
         self.mean = shown([interval.mean / scale for interval in intervals])
         self.low, self.high = np.array([interval[1:] for interval in intervals]).reshape(-1, 2).T
-        self.runs = max((len(found) for found in by_labels.values()), default=0)
+        seeds = np.array([len(found) for found in by_labels.values()])
+        self.runs = int(seeds.max(initial=0))
+        self.is_whole = seeds == self.runs
+        joined = ~self.is_whole
+        joined[1:] |= joined[:-1].copy()  # a step from or to a mean of fewer seeds is no step of the curve
+        joined[:-1] |= ~self.is_whole[1:]
+        self.rest = np.where(joined, self.mean, np.nan)
         self.seeds = []
         for seed in sorted({seed for found in by_labels.values() for seed in found}):
             counts = [count for count, found in by_labels.items() if seed in found]
