@@ -169,7 +169,7 @@ def _draw_setting(
     band = ", mean with 95 % interval over the seeds, single seeds faintly" if several else ", one run each"
     yield _drawn(
         f"learning_curves_{slug}",
-        draw_curves(setting.title, metric.axis, values, styles, scale=metric.scale),
+        draw_curves(setting.title, metric.axis, values, styles, scale=metric.scale, bounds=metric.bounds),
         f"{_sentence(metric.title)} against labels{band}: {setting.title}.",
     )
     unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
@@ -199,6 +199,7 @@ def _draw_setting(
                 styles,
                 scale=metric.scale,
                 first=late[0],
+                bounds=metric.bounds,
             ),
             f"The late part of the learning curves, enlarged{band}: {setting.title}.",
         )

@@ -392,8 +392,8 @@ def _method_parts(results: Results) -> list[html.Html]:
                 "positive one is better.",
                 "Intervals are Student's t over the seeds, at 95 % each, not corrected for their number. "
                 "They speak of other seeds of the same setting. One run has no interval, and an interval of "
-                "few runs may go beyond what can be, such as 100 %. In a picture, a band or an arrow may go "
-                "beyond the axis.",
+                "few runs may go beyond what can be, such as 100 %; a band ends there. In a picture, a band or "
+                "an arrow may go beyond the axis.",
                 f"Differences are paired: within a seed, the strategy less {BASELINE}. Pairing removes what "
                 "a seed has in common, so a difference may be clear where two bands overlap.",
                 "Mean over the curve: the area under the curve by trapezoids, divided by the range of "

@@ -1,5 +1,6 @@
 """The quantities of a round by which strategies can be compared."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -37,6 +38,16 @@ class Metric(NamedTuple):
             ('test accuracy (%)', 'log loss')
         """
         return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value that can be, as shown.
+
+        Example:
+            >>> METRICS["accuracy"].bounds, METRICS["log_loss"].bounds
+            ((0.0, 100.0), (0.0, inf))
+        """
+        return 0.0, self.scale if self.unit == "%" else math.inf
 
     @property
     def sign(self) -> int:

@@ -33,6 +33,7 @@ def draw_curves(
     has_band: bool = True,
     is_log: bool = False,
     has_zero: bool = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> "Figure":
     """Mean curves over the seeds with 95 % bands, and the single seeds faintly.
 
@@ -50,6 +51,7 @@ def draw_curves(
         has_band: Whether to draw the band.
         is_log: Whether the vertical axis is logarithmic; values of zero are then gaps.
         has_zero: Whether to draw a line at zero.
+        bounds: What a value can be, after scaling: bands end there.
     """
     names = [name for name in in_order(values) if values[name]]
     figure = make_figure(WIDTH, max(3.2, 0.9 + 0.15 * len(names)))
@@ -58,6 +60,8 @@ def draw_curves(
         axes.set_yscale("log")
     curves = {name: _Curve(values[name], scale, first or 0, is_log) for name in names}
     curves = {name: curve for name, curve in curves.items() if len(curve.labels)}
+    for curve in curves.values():
+        curve.low, curve.high = np.clip(curve.low, *bounds), np.clip(curve.high, *bounds)
     words = _with_seeds(curves)
     low, high, is_cut = _limits(curves.values(), has_band, is_log)
     if np.isfinite([low, high]).all():

@@ -121,3 +121,22 @@ def test_bars_join_ranks_within_the_critical_difference():
     words = [text.get_text().strip() for text in figure.axes[0].texts]
     assert {"d 1.00", "c 2.00", "3.00 b", "4.00 a"} <= {*words}
     assert f"critical difference {ranking.ranks.critical_difference:.2f}" in words
+
+
+def test_a_band_ends_where_values_do():
+    found = values(badge=[[0.90, 0.99], [0.80, 1.00], [0.99, 0.94]])
+    for bounds, top in (((0.0, 100.0), 100.0), ((-np.inf, np.inf), t_interval(np.array([99, 100, 94])).high)):
+        figure = draw_curves("t", "y", found, styles_of(["badge"]), scale=100, bounds=bounds)
+        (band,) = figure.axes[0].collections
+        assert max(y for x, y in band.get_paths()[0].vertices if x == 200) == np.float64(top)
+    assert top > 100
+
+
+def test_means_of_fewer_seeds_are_dotted():
+    """Two seeds have three label counts, one goes on to a fourth: the last step is of another mean."""
+    found = values(badge=[[0.1, 0.4, 0.5], [0.2, 0.5, 0.7]])
+    found["badge"][400] = {0: 0.2}
+    axes = draw_curves("t", "y", found, styles_of(["badge"])).axes[0]
+    np.testing.assert_allclose(line_of(axes, "badge").get_ydata(), [0.15, 0.45, 0.6, np.nan])
+    (dotted,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dotted.get_ydata(), [np.nan, np.nan, 0.6, 0.2])
