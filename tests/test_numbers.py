@@ -3,8 +3,8 @@
 The picks are those of version 0.1. The runs are of 0.3, which draws initial weights and the k-DPP's rows anew:
 with the initial weights of 0.1, all runs but the k-DPP's were equal to those of 0.2.
 The picks and runs of badge are of when the blocks of its draws came to depend on n alone: by the same law, a
-seed has other draws. Since gradients of tall kernels are made on their side, the last digits of log determinants
-and norms are others; every pick and every count stayed.
+seed has other draws. Since gradients of tall kernels are made on their side, the last digits of log
+determinants and norms are others; every pick and every count stayed.
 
 Training follows rounding, which depends on the processor and on how many threads share a product: where a small
 fit does not end with the fixture's weights, bit for bit, there is nothing to compare.
