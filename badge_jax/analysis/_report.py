@@ -330,7 +330,13 @@ def _draw_overall(results: Results) -> Iterator[_Drawn]:
     names = in_order({name for pair in results.overall for name in pair})
     if len(names) > 2:
         pairs = {key: (pair.over_settings.mean, pair.p_holm) for key, pair in results.overall.items()}
-        yield _pairs_drawn("pairs", names, pairs, results, "over all settings")
+        numbers = sorted({len(pair.means) for pair in results.overall.values()})
+        where = "over all settings"
+        if len(numbers) > 1:  # a strategy is lacking somewhere
+            where = (
+                f"over the settings that have both, {numbers[0]} to {numbers[-1]} of {len(results.settings)}"
+            )
+        yield _pairs_drawn("pairs", names, pairs, results, where)
 
 
 def _draw_paper(results: Results) -> Iterator[_Drawn]:

@@ -436,3 +436,16 @@ def test_means_of_fewer_seeds_say_so(tmp_path):
     page = report(tmp_path / "runs", tmp_path / "out").page.read_text("utf-8")
     assert "22.50 (2 seeds)" in page
     assert "35.00 (" not in page
+
+
+def test_pairs_of_fewer_settings_say_so(tmp_path):
+    """Margin ran in one of two settings: its cells are of one, the others of two."""
+    for batch_size, strategies in ((10, ("badge", "margin", "random")), (20, ("badge", "random"))):
+        for strategy in strategies:
+            for seed in range(2):
+                folder = tmp_path / "runs" / f"{strategy}{seed}-{batch_size}"
+                write_run(folder, strategy, seed, [0.2, 0.5], batch_size)
+    page = report(tmp_path / "runs", tmp_path / "out").page.read_text("utf-8")
+    assert "over the settings that have both, 1 to 2 of 2" in page
+    page = report([*(tmp_path / "runs").glob("badge*"), *(tmp_path / "runs").glob("random*")], tmp_path / "out")
+    assert "over the settings that have both" not in page.page.read_text("utf-8")
