@@ -94,15 +94,10 @@ def merged(older: Iterable[Run], newer: Iterable[Run], columns: Columns) -> list
         InputError: if a run comes twice in either, or if two runs of a setting differ in an option that the
             file records.
     """
-    known: dict[tuple, Run] = {}
-    for runs in (older, newer):
-        before = dict(known)
-        for run in runs:
-            name = name_of(run)
-            if known.get(name) is not before.get(name):
-                raise InputError(f"the run {_words(name)} is there twice; leave one of them out")
-            if name not in before or len(run.rounds) >= len(before[name].rounds):
-                known[name] = run
+    known = _by_name(older)
+    for name, run in _by_name(newer).items():
+        if name not in known or len(run.rounds) >= len(known[name].rounds):
+            known[name] = run
     options: dict[Setting, tuple[tuple, dict[str, Any]]] = {}
     for name, run in known.items():
         ours = {option: run.config.get(option) for option in columns.of_run}
@@ -114,6 +109,15 @@ def merged(older: Iterable[Run], newer: Iterable[Run], columns: Columns) -> list
                     f"{theirs[option]}; leave one of them out"
                 )
     return [run for _, run in sorted(known.items())]
+
+
+def _by_name(runs: Iterable[Run]) -> dict[tuple, Run]:
+    known: dict[tuple, Run] = {}
+    for run in runs:
+        if (name := name_of(run)) in known:
+            raise InputError(f"the run {_words(name)} is there twice; leave one of them out")
+        known[name] = run
+    return known
 
 
 def _words(name: tuple) -> str:

@@ -1,6 +1,6 @@
 """Which strategy when: tables and pictures of sweeps of many strategies.
 
-    python -m experiments.coates_ng make runs/coates_ng.npz                  once: a data set of the two sweeps
+    python -m experiments.coates_ng make runs/coates_ng.npz                  once: a data set of few_labels
     badge-jax sweep experiments/study/many_labels.toml --out runs/many       any --seeds; resumes
     badge-jax sweep experiments/study/few_labels.toml --out runs/few
     python -m experiments.regimes --runs runs/many runs/few                  of what there is
@@ -80,17 +80,17 @@ def section(setting: Setting, runs: list[Run]) -> list[str]:
     if BASELINE not in found.curves:
         raise InputError(f"{setting.title} has no run of {BASELINE}, which the others are measured from")
     numbers = sorted({len(curves) for curves in found.curves.values()})
-    words = f"Seeds: {' to '.join(map(str, numbers[:: max(1, len(numbers) - 1)]))}. {best(found)}"
+    pairs = contrasts(found)
+    words = f"Seeds: {' to '.join(map(str, numbers[:: max(1, len(numbers) - 1)]))}. {best(found, pairs)}"
     if found.left_out:
         words += f" Runs that are not finished, and left out: {len(found.left_out)}."
     whole = [run for run in runs if run.config["seed"] in found.curves.get(run.config["strategy"], {})]
-    return [f"## {setting.title}", "", words, "", *table(found, whole), ""]
+    return [f"## {setting.title}", "", words, "", *table(found, pairs, whole), ""]
 
 
-def best(found: Scores) -> str:
+def best(found: Scores, pairs: Contrasts) -> str:
     """Which strategy gains most on the baseline in the same seeds, by the area under the curve, and which
     others may gain as much: the 95 % interval of the difference, paired by seed, holds zero."""
-    pairs = contrasts(found)
     gains = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
     first = max([*gains, BASELINE], key=lambda name: gains.get(name, 0.0))
     others = [pairs[first, name] for name in found.curves if (first, name) in pairs]
@@ -104,14 +104,15 @@ def best(found: Scores) -> str:
     return words + (f" No seed in common with it: {', '.join(alien)}." if alien else "")
 
 
-def table(found: Scores, runs: list[Run]) -> list[str]:
+def table(found: Scores, pairs: Contrasts, runs: list[Run]) -> list[str]:
     """A line for each strategy, the largest area under the curve first.
 
     Args:
         found: the curves of the setting, as accuracies.
+        pairs: its strategies against one another.
         runs: those that the curves are of.
     """
-    pairs, saved = contrasts(found), savings(found)
+    saved = savings(found)
     gains = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
     seconds = _of_each(runs, lambda run: [line["query_seconds"] for line in run.rounds[1:]])
     worst = _of_each(runs, lambda run: [run.rounds[len(found.labels) - 1]["worst_class_recall"]])

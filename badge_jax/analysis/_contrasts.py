@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from badge_jax.analysis.intervals import (
+    EQUAL,
     Interval,
     Ranks,
     holm,
@@ -28,9 +29,6 @@ from badge_jax.runs.setting import Setting, setting_of
 MIN_BLOCKS = 5
 """Settings that ranks are tested over: with fewer the critical difference cannot be trusted."""
 
-
-_EQUAL = 1e-9
-"""Scores closer than this are equal: a difference of accuracies is a multiple of 1 / (number of test rows)."""
 
 _NOISES = 3
 """How far below the highest common score labels are counted, see `labels_saved`."""
@@ -220,7 +218,7 @@ class Contrast(NamedTuple):
 
 
 def _wins(differences: np.ndarray) -> float:
-    is_equal = np.abs(differences) < _EQUAL
+    is_equal = np.abs(differences) < EQUAL
     return float(((differences > 0) & ~is_equal).sum() + 0.5 * is_equal.sum())
 
 
@@ -368,10 +366,9 @@ def ranking(found: Iterable[Scores]) -> Ranking | str:
         seeds = sorted(set.intersection(*(set(setting.curves[name]) for name in names)))
         if not seeds:
             return f"no seed has all strategies in {setting.setting.title}"
-        rows.append(
-            [np.mean([area(setting.labels, setting.curves[name][seed]) for seed in seeds]) for name in names]
-        )
-    ranks = rank(np.round(np.array(rows) / _EQUAL) * _EQUAL)
+        known = areas(setting)
+        rows.append([np.mean([known[name][seed] for seed in seeds]) for name in names])
+    ranks = rank(np.round(np.array(rows) / EQUAL) * EQUAL)
     order = np.argsort(ranks.mean_ranks, kind="stable")
     return Ranking(
         [names[i] for i in order],
@@ -417,7 +414,7 @@ def savings(found: Scores) -> dict[str, Saving]:
             continue
         saved = np.array([labels_saved(found.labels, by_seed[seed], baseline[seed]) for seed in seeds])
         ours, theirs = ([_end(found.labels, curves[seed]) for seed in seeds] for curves in (by_seed, baseline))
-        reached = int((np.subtract(ours, theirs) > -_EQUAL).sum())
+        reached = int((np.subtract(ours, theirs) > -EQUAL).sum())
         result[strategy] = Saving(saved, t_interval(saved), reached)
     return result
 

@@ -7,6 +7,9 @@ import numpy as np
 CONFIDENCE = 0.95
 """Of every interval of a report."""
 
+EQUAL = 1e-9
+"""Scores closer than this are equal: a difference of accuracies is a multiple of 1 / (number of test rows)."""
+
 
 class Interval(NamedTuple):
     """A mean with its interval. Every field is a float, or a float64 array of one shape.
@@ -119,11 +122,10 @@ def mean_is_zero(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.shape[-1] < 2:
         raise ValueError(f"values has {values.shape[-1]} in its last axis; a test needs 2 or more")
-    # a difference of accuracies is a multiple of 1 / (number of test rows): closer than 1e-9 means equal
-    is_constant = np.ptp(values, axis=-1) < 1e-9
+    is_constant = np.ptp(values, axis=-1) < EQUAL
     safe = np.where(is_constant[..., None], np.arange(values.shape[-1]), values)
     p = stats.ttest_1samp(safe, 0.0, axis=-1).pvalue
-    return np.where(is_constant, np.where(np.abs(values[..., 0]) < 1e-9, 1.0, 0.0), p)
+    return np.where(is_constant, np.where(np.abs(values[..., 0]) < EQUAL, 1.0, 0.0), p)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
