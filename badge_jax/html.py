@@ -19,9 +19,11 @@ h3 { font-size: 1.05rem; } a { color: var(--link); }
 table { border-collapse: collapse; font-size: 0.85rem; margin: 0.8rem 0; overflow-wrap: normal; }
 table { font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--quiet); padding-bottom: 0.3rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(calc(100vw - 3rem), 62rem); }
 th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { vertical-align: bottom; } th:first-child { text-align: left; padding-left: 0; }
 tbody th { font-weight: normal; vertical-align: inherit; }
+@media screen { .wide th:first-child { position: sticky; left: 0; background: var(--page); } }
 .wide { overflow-x: auto; } img { max-width: 100%; max-height: 34rem; background: #ffffff; }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
@@ -121,8 +123,10 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]])
     )
     name = text(caption)
     return Html(
-        f'<div class="wide" role="region" aria-label="{name}" tabindex="0"><table><caption>{name}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
+        f'<div class="wide" role="region" aria-label="{name}" tabindex="0"><table>'
+        f"<caption><span>{name}</span></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(lines)
+        + "\n</tbody></table></div>"
     )
 
 

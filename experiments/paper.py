@@ -1,7 +1,7 @@
 """The paper's grid: 33 settings × 7 algorithms × 5 repeats, each run in a directory of its own.
 
     python -m experiments.paper list
-    python -m experiments.paper run                                   everything, seed 0 first
+    python -m experiments.paper run                                   everything
     python -m experiments.paper run --shard $SLURM_ARRAY_TASK_ID/64   one of 64 parts, counted from 0
     python -m experiments.paper run --only dataset=letter,batch_size=1000 --max-labels 8100
     python -m experiments.paper status

@@ -1,7 +1,7 @@
 """The parts of report.html."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from badge_jax import html
 from badge_jax.analysis._contrasts import Contrast, Saving, areas
 from badge_jax.analysis.intervals import t_interval
 from badge_jax.analysis.load import Run
+from badge_jax.analysis.pictures import Picture, Pictures
 from badge_jax.analysis.quantities import Metric
 from badge_jax.analysis.results import Results, SettingResults
 from badge_jax.analysis.statistics import MissingRun
@@ -23,18 +24,6 @@ _NOT_SHOWN |= {"strategy_options", "model_options", "cold_start_options"}
 _STYLE = """
 td { white-space: nowrap; }
 """
-
-
-class Picture(NamedTuple):
-    """A figure for the page.
-
-    Attributes:
-        png: The file's content.
-        caption: What it shows.
-    """
-
-    png: bytes
-    caption: str
 
 
 class Origin(NamedTuple):
@@ -54,10 +43,7 @@ class Origin(NamedTuple):
 def report_page(
     runs: Sequence[Run],
     results: Results,
-    of_settings: Mapping[Setting, Sequence[Picture]],
-    of_times: Mapping[Setting, Sequence[Picture]],
-    of_all: Sequence[Picture],
-    of_paper: Sequence[Picture],
+    pictures: Pictures,
     skipped: Sequence[str],
     origin: Origin,
 ) -> str:
@@ -66,10 +52,7 @@ def report_page(
     Args:
         runs: All runs of the report.
         results: Their numbers.
-        of_settings: Setting → its curves and comparisons.
-        of_times: Setting → its times and diagnostics; possibly none.
-        of_all: Comparisons over settings.
-        of_paper: The paper's comparison.
+        pictures: Drawn from them.
         skipped: What was left out, and why.
         origin: Where the report comes from.
 
@@ -77,10 +60,10 @@ def report_page(
         HTML that needs no other file.
     """
     sections = [
-        ("What the curves say", "curves", _curve_parts(results, of_settings)),
-        ("All settings together", "all", _overall_parts(results, of_all)),
-        ("The comparison of the paper", "paper", _paper_parts(results, of_paper)),
-        ("Times and diagnostics", "times", _time_parts(of_times)),
+        ("What the curves say", "curves", _curve_parts(results, pictures.of_settings)),
+        ("All settings together", "all", _overall_parts(results, pictures.overall)),
+        ("The comparison of the paper", "paper", _paper_parts(results, pictures.of_paper)),
+        ("Times and diagnostics", "times", _time_parts(pictures.of_times)),
         ("How to read the numbers", "method", _method_parts(results)),
         ("Configuration and versions", "configuration", _configuration_parts(runs, origin)),
         ("Missing and skipped runs", "missing", _missing_parts(results.missing, skipped)),
@@ -94,6 +77,10 @@ def report_page(
     for words, name, content in sections:
         parts += [html.heading(words, 2, name), *content]
     return html.page("Active learning: results of the runs", parts, _STYLE)
+
+
+def _plots(pictures: Iterable[Picture]) -> html.Html:
+    return html.plots((picture.png, picture.caption) for picture in pictures)
 
 
 def _overview(runs: Sequence[Run], results: Results) -> str:
@@ -146,7 +133,7 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
                     f"since they lack some of these: {runs}."
                 )
             )
-        parts.append(html.plots(of_settings[setting]))
+        parts.append(_plots(of_settings[setting]))
         parts += _against_baseline(setting, found, results)
         names = [name for name in results.strategies if name in found.values]
         unit = f" ({results.metric.unit})" if results.metric.unit else ""
@@ -175,11 +162,10 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
             mean += f" ({_count(len(ours), 'seed')})"
         pair = found.contrasts.get((name, BASELINE))
         rows.append([name, mean, *_pair_cells(pair, metric), *_saving_cells(found.savings.get(name), pair)])
-    unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
     header = [
         "strategy",
         f"mean over the curve{' (%)' if metric.unit else ''}",
-        f"better than {BASELINE} by{unit}",
+        metric.lead_over(BASELINE),
     ]
     header += ["corrected p", "seeds ahead", "labels saved", f"reaches the last score of {BASELINE}"]
     labels = found.scores.labels
@@ -287,10 +273,9 @@ def _overall_parts(results: Results, pictures: Sequence[Picture]) -> list[html.H
             ]
             for pair in pairs
         ]
-        unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
         header = [
             "strategy",
-            f"better than {BASELINE} by{unit}",
+            metric.lead_over(BASELINE),
             "95 %, these settings",
             "95 %, settings like these",
         ]
@@ -309,7 +294,7 @@ def _overall_parts(results: Results, pictures: Sequence[Picture]) -> list[html.H
                 + (f" Not ranked, since they lack a setting: {', '.join(lacking)}." if lacking else "")
             )
         )
-    return [*parts, html.plots(pictures)] if pictures else parts
+    return [*parts, _plots(pictures)] if pictures else parts
 
 
 def _ends(interval: tuple[float, float, float], metric: Metric) -> str:
@@ -337,7 +322,7 @@ def _paper_parts(results: Results, pictures: Sequence[Picture]) -> list[html.Htm
             f"which a strategy's mean error is at most that multiple of the mean error of {BASELINE}. The "
             f"further up and to the left, the better. At 1 a strategy is as good as {BASELINE}."
         ),
-        html.plots(pictures),
+        _plots(pictures),
         html.paragraph(
             f"n₀ is the first label count at which the mean accuracy of {BASELINE} reaches "
             f"{100 * SATURATED:.0f} % of its last value. Strategies are compared at M + B, M + 2B, M + 4B, … "
@@ -371,7 +356,7 @@ def _time_parts(of_times: Mapping[Setting, Sequence[Picture]]) -> list[html.Html
     parts: list[html.Html] = []
     for setting, pictures in of_times.items():
         if pictures:
-            parts += [html.heading(setting.title, 3), html.plots(pictures)]
+            parts += [html.heading(setting.title, 3), _plots(pictures)]
     if not parts:
         return []
     return [

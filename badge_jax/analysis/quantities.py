@@ -39,6 +39,16 @@ class Metric(NamedTuple):
         """
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    def lead_over(self, other: str) -> str:
+        """What a difference of two scores is, with its unit, as on the axis of a picture.
+
+        Example:
+            >>> METRICS["accuracy"].lead_over("random"), METRICS["log_loss"].lead_over("random")
+            ('better than random by (points)', 'better than random by')
+        """
+        unit = f" ({self.unit_of_differences})" if self.unit_of_differences else ""
+        return f"better than {other} by{unit}"
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest value that can be, as shown.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pages import Reader
 
-from badge_jax.analysis import _report, report
+from badge_jax.analysis import pictures, report
 from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.runs.directory import write_config, write_rounds
 
@@ -40,7 +40,7 @@ def quick_pictures(request, monkeypatch):
     """Figures are made, but only the tests marked with ``real_pictures`` draw them."""
     if "real_pictures" not in request.fixturenames:
         made = iter(range(10_000))
-        monkeypatch.setattr(_report, "render", lambda figure, suffix: b"\x89PNG %d" % next(made))
+        monkeypatch.setattr(pictures, "render", lambda figure, suffix: b"\x89PNG %d" % next(made))
 
 
 @pytest.fixture
