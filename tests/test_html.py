@@ -30,6 +30,7 @@ def test_any_text_is_shown_and_is_nothing_else(words):
             "div",
             "table",
             "caption",
+            "span",
             "thead",
             "tr",
             "th",
