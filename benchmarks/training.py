@@ -1,9 +1,10 @@
 """Minibatch steps of the paper's networks: `make_fit` against a PyTorch tensor loop.
 
-    python -m benchmarks.training [mlp-mnist mlp-letter vgg11 resnet18] [--quick] [--precision bfloat16]
+    python -m benchmarks.training [mlp-mnist mlp-letter mlp-cifar10 vgg11 resnet18] [--quick]
+                                  [--precision bfloat16]
 
-The perceptrons on the shapes of MNIST (5,000 labels) and letter (4,100), VGG-11 and ResNet-18 on that of
-CIFAR-10 (1,000), with random pixels and labels, so that no fit ends early; Adam with gradients clipped
+The perceptrons on the shapes of MNIST and CIFAR-10 (5,000 labels) and letter (4,100), VGG-11 and ResNet-18 on
+that of CIFAR-10 (1,000), with random pixels and labels, so that no fit ends early; Adam with gradients clipped
 elementwise to ±0.1. Both shuffle every epoch and count correct answers. Ours draws from a uint8 pool and
 standardizes in the step; PyTorch (dependency group "peers") has its labeled rows as standardized float tensors
 in memory, on the same device; on CUDA in channels-last order and, with ``--precision bfloat16``, under
@@ -39,6 +40,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "mlp-mnist": Setting("mlp", (28, 28, 1), 10, 5000, 64, 1e-3, epochs=5, hidden=256),
     "mlp-letter": Setting("mlp", (16,), 26, 4100, 128, 1e-4, epochs=10, hidden=1024),
+    "mlp-cifar10": Setting("mlp", (32, 32, 3), 10, 5000, 64, 1e-3, epochs=2, hidden=256),
     "vgg11": Setting("vgg11", (32, 32, 3), 10, 1000, 128, 1e-3, epochs=1),
     "resnet18": Setting("resnet18", (32, 32, 3), 10, 1000, 128, 1e-3, epochs=1),
 }
