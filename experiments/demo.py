@@ -11,8 +11,9 @@ half on 2 CPU cores; expect 60 to 65 % at 4,100 labels from all three.
 from pathlib import Path
 
 from badge_jax import report
-from badge_jax.cli import execute, run_interruptibly, sweep_with_bar
+from badge_jax.cli import sweep_with_bar
 from badge_jax.runs import make_runs
+from experiments.repeats import execute
 
 OUT = Path("runs/demo")
 GRID = {
@@ -34,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_interruptibly(lambda: execute(main, "demo"), "interrupted; the same command resumes")
+    execute(main)

@@ -12,7 +12,6 @@ diversity.py. A figure without runs is left out, and a line says so.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from badge_jax.analysis import (
@@ -29,10 +28,10 @@ from badge_jax.analysis import (
     report,
     zoom_range,
 )
-from badge_jax.errors import EnvironmentFailure, InputError
 from badge_jax.files import write_whole
 from badge_jax.runs import Setting
 from experiments.curves import Columns, curves_csv, merged, read_curves
+from experiments.repeats import execute
 
 FULL = dict(
     zip(range(6, 13), ("letter", "pokerhand", "random_rbf", "kropt", "svhn", "mnist", "cifar10"), strict=True)
@@ -99,21 +98,17 @@ COLUMNS = Columns(
 )
 
 
-def main() -> int:
-    """Draws the figures and returns the exit code."""
+def main() -> None:
+    """Draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, nargs="*", default=[Path("runs/paper")], help="folders of runs")
     parser.add_argument("--curves", type=Path, nargs="+", default=[], help="files that this script wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
     options = parser.parse_args()
-    try:
-        older = [run for file in options.curves for run in read_curves(file, COLUMNS)]
-        runs = merged(older, read_runs(options.runs) if options.runs else [], COLUMNS)
-        if options.runs:
-            print(report(options.runs, options.out).page)
-    except (InputError, EnvironmentFailure) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+    older = [run for file in options.curves for run in read_curves(file, COLUMNS)]
+    runs = merged(older, read_runs(options.runs) if options.runs else [], COLUMNS)
+    if options.runs:
+        print(report(options.runs, options.out).page)
     curves, comparisons = mean_curves(runs), compare(runs)
     compared = [comparison for comparison in comparisons if comparison.counts]
     strategies = in_order(name for by_strategy in curves.values() for name in by_strategy)
@@ -140,8 +135,7 @@ def main() -> int:
     write_whole(options.out / "curves.csv", curves_csv(runs, COLUMNS).encode())
     write_whole(options.out / "comparison.csv", penalty_csv(compared, strategies).encode())
     print(options.out / "curves.csv", options.out / "comparison.csv", sep="\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    execute(main)

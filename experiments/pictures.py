@@ -28,7 +28,7 @@ from badge_jax import (
     make_active_learner,
     make_optimizer,
 )
-from badge_jax.cli import execute, run_interruptibly
+from experiments.repeats import execute
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 NUM_PICKS = 9
@@ -116,4 +116,4 @@ def draw(name: str, picks: np.ndarray, points: np.ndarray, pool: Pool, regions: 
 
 
 if __name__ == "__main__":
-    run_interruptibly(lambda: execute(main, "pictures"), "pictures: interrupted")
+    execute(main)

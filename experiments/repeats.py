@@ -30,7 +30,7 @@ def setting(options: argparse.Namespace) -> Setting:
 
 
 def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]:
-    """The runs of every strategy and seed, made where they are missing, the first seed of all strategies first.
+    """The runs of every strategy and seed, made where they are missing.
 
     Finished rounds are not run again, so the scripts share their runs and can be stopped and started at will.
     """

@@ -4,7 +4,9 @@ import json
 import sys
 
 import numpy as np
+import pytest
 
+from badge_jax.errors import InputError
 from experiments import figures
 
 
@@ -37,7 +39,7 @@ def test_numbered_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", ["figures", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     )
-    assert figures.main() == 0
+    figures.main()
     drawn = {int(path.stem[-2:]) for path in (tmp_path / "out").glob("figure_??.png")}
     assert drawn == {3, 4, 5, 6, 10, 13, 17, 20, 21, 22, 23}
     assert {int(path.stem[-2:]) for path in (tmp_path / "out").glob("figure_??.pdf")} == drawn
@@ -59,21 +61,21 @@ def test_numbered_figures(tmp_path, monkeypatch, capsys):
         str(tmp_path / "again"),
     ]
     monkeypatch.setattr(sys, "argv", from_file)
-    assert figures.main() == 0
+    figures.main()
     for name in ("curves.csv", "comparison.csv", "figure_04.png"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
     assert not (tmp_path / "again" / "report.html").exists()
     # a run of the folders takes the place of the same run in the file, and must have its options
     config = tmp_path / "runs" / "letter-mlp-100" / "badge-seed0" / "config.json"
     monkeypatch.setattr(sys, "argv", [*from_file[:2], str(config.parent), *from_file[2:]])
-    assert figures.main() == 0
+    figures.main()
     assert (tmp_path / "again" / "curves.csv").read_bytes() == (tmp_path / "out" / "curves.csv").read_bytes()
     config.write_text(json.dumps({**json.loads(config.read_text()), "learning_rate": 0.5}))
-    assert figures.main() == 2
-    assert "differ in learning_rate" in capsys.readouterr().err
+    with pytest.raises(InputError, match="differ in learning_rate"):
+        figures.main()
 
 
-def test_nothing_to_draw(tmp_path, monkeypatch, capsys):
+def test_nothing_to_draw(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["figures", "--runs", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert figures.main() == 2
-    assert "no run with a finished round" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no run with a finished round"):
+        figures.main()
