@@ -53,8 +53,7 @@ def run_all(options: argparse.Namespace, strategies: Sequence[str]) -> list[Run]
 def execute(main: Callable[[], None]) -> NoReturn:
     """Runs the script and exits: 2 for wrong input, 1 for trouble with the machine, 130 as soon as Ctrl-C is
     pressed, each reported in one line."""
-    message = "interrupted; the same command resumes"
-    cli.run_interruptibly(lambda: cli.execute(main, "experiment"), message)
+    cli.run_interruptibly(lambda: cli.execute(main, "experiment"), "interrupted; run the same command again")
 
 
 def curves_of(runs: Sequence[Run], quantity: str = "test_accuracy") -> dict[str, list[CurvePoint]]:
