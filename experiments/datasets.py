@@ -35,6 +35,22 @@ def coates_ng(file: str = "runs/coates_ng.npz", rows: int = 10_000) -> Arrays:
     return _drawn(*(open_array(Path(file), "--dataset", name).read() for name in names), rows)
 
 
+def table(name: str, rows: int = 10_000, standardized: bool = False) -> Arrays:
+    """A tabular data set of the package, of whose training rows ``rows`` are drawn.
+
+    ``standardized``: each column less its mean, over its standard deviation, both of the drawn rows.
+    """
+    data = load_dataset(name, seed=0)
+    arrays = _drawn(data.inputs, data.labels, data.test_inputs, data.test_labels, rows)
+    if not standardized:
+        return arrays
+    mean = arrays["inputs"].mean(axis=0)
+    constant = np.ptp(arrays["inputs"], axis=0) == 0
+    spread = np.where(constant, 1, arrays["inputs"].std(axis=0))
+    scaled = {part: (arrays[part] - mean) / spread for part in ("inputs", "test_inputs")}
+    return {**arrays, **scaled}
+
+
 def _as_vectors(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32) / 255
 

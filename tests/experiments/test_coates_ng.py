@@ -1,13 +1,11 @@
 """Features of patches against loops in float64, and a linear classifier against SciPy's minimum."""
 
-import types
-
 import jax
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from experiments import coates_ng, datasets
+from experiments import coates_ng
 
 
 def patch_codes(encoder, images, side):
@@ -67,22 +65,3 @@ def test_the_classifier_ends_at_the_minimum():
     kernel, bias = coates_ng.fit_linear(inputs.astype(np.float32), labels.astype(np.int32), penalty)
     ours = loss(np.concatenate([np.ravel(kernel), bias]).astype(np.float64))
     assert ours == pytest.approx(minimize(loss, np.zeros(50)).fun, rel=1e-4)
-
-
-def test_rare_classes(monkeypatch):
-    labels = np.repeat(np.arange(10), 600)
-    images = np.arange(6000, dtype=np.uint16).view(np.uint8).reshape(6000, 1, 2, 1)  # a row tells which it is
-    data = types.SimpleNamespace(inputs=images, labels=labels, test_inputs=images[::7], test_labels=labels[::7])
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, seed: data)
-    rare, all_alike = datasets.mnist(rows=2000, ratio=50), datasets.mnist(rows=2000)
-    kept = np.array([round(600 * 50 ** (-c / 9)) for c in range(10)])
-    counts = np.bincount(rare["labels"], minlength=10)
-    assert len(rare["inputs"]) == min(2000, kept.sum())
-    np.testing.assert_allclose(counts / counts.sum(), kept / kept.sum(), atol=0.02)
-    assert np.bincount(all_alike["labels"]).min() > 150
-    assert len(rare["test_inputs"]) == len(images[::7])
-    for part in (rare, all_alike):
-        pixels = np.round(part["inputs"] * 255).astype(int)
-        rows = pixels[:, 0] + 256 * pixels[:, 1]
-        np.testing.assert_array_equal(labels[rows], part["labels"])
-        assert len(np.unique(rows)) == len(rows)
