@@ -101,10 +101,14 @@ COLUMNS = Columns(
 def main() -> None:
     """Draws the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, nargs="*", default=[Path("runs/paper")], help="folders of runs")
+    parser.add_argument(
+        "--runs", type=Path, nargs="*", help="folders of runs (runs/paper, or none with --curves)"
+    )
     parser.add_argument("--curves", type=Path, nargs="+", default=[], help="files that this script wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/paper-figures"))
     options = parser.parse_args()
+    if options.runs is None:
+        options.runs = [] if options.curves else [Path("runs/paper")]
     older = [run for file in options.curves for run in read_curves(file, COLUMNS)]
     runs = merged(older, read_runs(options.runs) if options.runs else [], COLUMNS)
     if options.runs:

@@ -144,8 +144,8 @@ def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> 
     and its steps are joined by straight lines: noise would else count as an early arrival. The score is the
     highest that both reach, less three times the noise: the root mean square of what that took away. Without
     noise it is the smaller of the two last scores. Where curves become flat the last bit is reached by chance,
-    and would hide what was saved before. Both curves are treated alike, so of two strategies of one law neither
-    is favoured.
+    and would hide what was saved before. So the noisier the curves, the lower the score, and the fewer labels
+    there are to be saved. Both curves are treated alike, so of two strategies of one law neither is favoured.
 
     Args:
         labels: [m] numbers, ascending.
@@ -153,8 +153,9 @@ def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> 
         baseline: [m] float64, likewise.
 
     Returns:
-        Labels of the baseline at that score, less ours. Negative if the strategy needs more. NaN if one curve
-        begins above all of the other: then no score is reached by both within the range.
+        Labels of the baseline at that score, less ours. Negative if the strategy needs more. NaN if the score
+        is not above both first ones, since one curve does not rise, or no more than its noise, or begins above
+        all of the other: then it is not a score that both learned to reach.
 
     Example:
         >>> labels = np.array([100, 200, 300])
@@ -165,10 +166,10 @@ def labels_saved(labels: np.ndarray, ours: np.ndarray, baseline: np.ndarray) -> 
         _ascending(labels, curve) for curve in (ours, baseline)
     )
     start, end = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
-    if end < start:
-        return float("nan")
     noise = np.sqrt(np.mean(np.concatenate([our_noise, their_noise]) ** 2))
-    level = max(start, end - _NOISES * noise)
+    level = end - _NOISES * noise
+    if level <= start + EQUAL:
+        return float("nan")
     return float(np.interp(level, theirs, their_labels) - np.interp(level, ours, our_labels))
 
 
@@ -188,7 +189,8 @@ class Contrast(NamedTuple):
     Attributes:
         strategy: The first.
         other: The second.
-        differences: [n] float64, area of the first less area of the second, for each seed that both have.
+        seeds: n, those that both have, ascending.
+        differences: [n] float64, area of the first less area of the second, by seed.
         interval: Of their mean.
         p_value: Of the paired t-test that the mean is zero; None with fewer than five pairs.
         p_holm: Corrected for all pairs of the setting that were tested; None likewise.
@@ -196,6 +198,7 @@ class Contrast(NamedTuple):
 
     strategy: str
     other: str
+    seeds: Sequence[int]
     differences: np.ndarray
     interval: Interval
     p_value: float | None
@@ -249,7 +252,7 @@ def contrasts(found: Scores) -> Contrasts:
         if seeds:
             differences = np.array([known[ours][seed] - known[theirs][seed] for seed in seeds])
             p = float(mean_is_zero(differences)) if len(seeds) >= MIN_SEEDS else None
-            pairs.append(Contrast(ours, theirs, differences, t_interval(differences), p, None))
+            pairs.append(Contrast(ours, theirs, seeds, differences, t_interval(differences), p, None))
     pairs = _corrected(pairs)
     return {(pair.strategy, pair.other): pair for pair in (*pairs, *(pair.reversed() for pair in pairs))}
 
@@ -267,7 +270,7 @@ class Overall(NamedTuple):
         strategy: The first.
         other: The second.
         means: [b] float64, mean difference of their areas in each setting that has both.
-        over_seeds: Interval of the average over *these* settings; seeds are the sample.
+        over_seeds: Interval of the average over *these* settings; seeds are the sample, each counted once.
         over_settings: Interval of the average over settings *like these*; settings are the sample.
         p_value: Of the t-test over settings that the mean is zero; None with fewer than five settings.
         p_holm: Corrected for all pairs tested; None likewise.
@@ -297,22 +300,24 @@ def overall(by_setting: Iterable[Contrasts]) -> dict[tuple[str, str], Overall]:
         (strategy, other) → their comparison, in both orders.
 
     Example:
-        >>> pair = Contrast("badge", "random", np.array([0.1, 0.2]), Interval(0.15, 0.0, 0.3), None, None)
+        >>> gains = np.array([0.1, 0.2])
+        >>> pair = Contrast("badge", "random", [0, 1], gains, t_interval(gains), None, None)
         >>> found = overall([{("badge", "random"): pair}] * 2)["badge", "random"]
         >>> round(found.over_settings.mean, 3), found.wins, found.p_value
         (0.15, 2.0, None)
     """
-    groups: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Contrast]] = defaultdict(list)
     for found in by_setting:
         for names, pair in found.items():
-            groups[names].append(pair.differences)
+            groups[names].append(pair)
     result = {}
-    for (ours, theirs), differences in groups.items():
-        means = np.array([values.mean() for values in differences])
-        p = float(mean_is_zero(means)) if len(means) >= MIN_BLOCKS else None
-        result[ours, theirs] = Overall(
-            ours, theirs, means, mean_of_means_interval(differences), t_interval(means), p, None
+    for (ours, theirs), pairs in groups.items():
+        means = np.array([pair.differences.mean() for pair in pairs])
+        over_seeds = mean_of_means_interval(
+            [dict(zip(pair.seeds, pair.differences.tolist(), strict=True)) for pair in pairs]
         )
+        p = float(mean_is_zero(means)) if len(means) >= MIN_BLOCKS else None
+        result[ours, theirs] = Overall(ours, theirs, means, over_seeds, t_interval(means), p, None)
     tested = [names for names, pair in result.items() if names[0] < names[1] and pair.p_value is not None]
     if tested:
         p_values = np.array([result[names].p_value for names in tested], np.float64)

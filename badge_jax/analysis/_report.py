@@ -93,7 +93,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
         "rounds.csv": rounds_csv(everything),
         "summary.csv": summary_csv(curves),
         "pairs.csv": pairs_csv(results),
-        "overall.csv": overall_csv(results.overall),
+        "overall.csv": overall_csv(results),
         "labels_saved.csv": savings_csv(results),
         "penalty_matrix.csv": penalty_csv(results.compared, results.strategies),
         "cdf.csv": cdf_csv(results.compared, results.strategies),

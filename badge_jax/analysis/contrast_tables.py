@@ -1,6 +1,6 @@
 """The tables of strategies against one another, as CSV."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from badge_jax.analysis._contrasts import Overall
 from badge_jax.analysis.results import Results
@@ -11,8 +11,9 @@ from badge_jax.runs.setting import Setting
 def pairs_csv(results: Results) -> str:
     """The content of pairs.csv: every pair of strategies of every setting, each in both orders.
 
-    ``difference`` is the mean over the seeds of the first's area under the curve less the second's, in the
-    unit of the metric, positive where the first is better; ``low`` and ``high`` are its 95 % interval.
+    ``difference`` is by how much the first's area under the curve is better than the second's, a mean over the
+    seeds in the unit of the metric: of a loss, the second's less the first's. ``low`` and ``high`` are its 95 %
+    interval.
     """
     header = [*Setting._fields, "metric", "first_labels", "last_labels", "strategy", "other", "seeds"]
     header += ["seeds_won", "difference", "low", "high", "p_value", "p_holm"]
@@ -26,14 +27,24 @@ def pairs_csv(results: Results) -> str:
     return csv_text(header, rows)
 
 
-def overall_csv(overall: Mapping[tuple[str, str], Overall]) -> str:
+def overall_csv(results: Results) -> str:
     """The content of overall.csv: every pair of strategies over the settings that have both.
 
     The interval ``_seeds`` is for the average over just these settings, ``_settings`` for settings like these.
     """
-    header = ["strategy", "other", "settings", "settings_won", "difference", "low_seeds", "high_seeds"]
+    header = [
+        "metric",
+        "strategy",
+        "other",
+        "settings",
+        "settings_won",
+        "difference",
+        "low_seeds",
+        "high_seeds",
+    ]
     header += ["low_settings", "high_settings", "p_value", "p_holm"]
-    return csv_text(header, (_overall_row(pair) for pair in overall.values()))
+    name = results.metric.name
+    return csv_text(header, ([name, *_overall_row(pair)] for pair in results.overall.values()))
 
 
 def _overall_row(pair: Overall) -> Iterable[object]:

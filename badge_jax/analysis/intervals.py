@@ -1,5 +1,7 @@
 """Intervals, corrected p-values, ranks: statistics of numbers, whatever they measure. Arrays in, arrays out."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ class Interval(NamedTuple):
 
     Attributes:
         mean: Mean of the values.
-        low: Lower end; NaN where there are fewer than two values.
+        low: Lower end; NaN where there are fewer than two values, or all are equal.
         high: Upper end; NaN likewise.
     """
 
@@ -26,7 +28,7 @@ class Interval(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether there were two values or more."""
+        """Whether there were two different values or more."""
         return not np.isnan(self.low)
 
     @property
@@ -44,8 +46,8 @@ def t_interval(values: np.ndarray) -> Interval:
         values: [..., n] float64, one a seed, say.
 
     Returns:
-        Floats for [n], else arrays [...]. With one value, low and high are NaN: one value has no interval. With
-        none, the mean is NaN too.
+        Floats for [n], else arrays [...]. With one value, low and high are NaN: one value has no interval. Nor
+        have values that are all equal: they do not say how others would vary. With none, the mean is NaN too.
 
     References:
         Student, "The probable error of a mean", Biometrika 1908.
@@ -64,41 +66,52 @@ def t_interval(values: np.ndarray) -> Interval:
         nothing = np.full_like(mean, np.nan)
         return _interval(mean, nothing, nothing)
     half = special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(axis=-1, ddof=1) / n**0.5
+    half = np.where(np.ptp(values, axis=-1) < EQUAL, np.nan, half)
     return _interval(mean, mean - half, mean + half)
 
 
-def mean_of_means_interval(groups: list[np.ndarray]) -> Interval:
+def mean_of_means_interval(groups: Sequence[Mapping[int, float]]) -> Interval:
     """The mean of the means of several groups, each of equal weight, and its 95 % interval *for these groups*.
 
-    The values of a group are a sample, the groups are not: the interval speaks of the average over just these
-    groups. Its degrees of freedom are Welch and Satterthwaite's, so groups may have different variances.
+    The members (seeds) are a sample, the groups (settings) are not: the interval speaks of the average over
+    just these groups. The values of one member may depend on one another, as runs of one seed do that share
+    their first labels. So a member counts once, by the sum of what it adds to the mean. If all groups have the
+    same members, this is Student's t interval of the members' means. Else the correction for few members and
+    the degrees of freedom are those of the smallest group, on the safe side.
 
     Args:
-        groups: Each [n] float64, n of at least 1.
+        groups: Each member → value.
 
     Returns:
-        The interval; its ends are NaN if a group has fewer than two values.
+        The interval; its ends are NaN if a group has fewer than two members, or all values of each are equal.
 
     References:
-        Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 1946.
+        Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986 (the
+        variance of dependent values, by clusters).
 
     Example:
-        >>> one = np.array([1.0, 2.0, 3.0])
-        >>> np.allclose(mean_of_means_interval([one]), t_interval(one))
+        >>> one = {0: 1.0, 1: 2.0, 2: 3.0}
+        >>> np.allclose(mean_of_means_interval([one, one]), t_interval(np.array([1.0, 2.0, 3.0])))
         True
     """
     from scipy import special
 
-    mean = float(np.mean([np.mean(values) for values in groups])) if groups else np.nan
-    if not groups or min(map(len, groups)) < 2:
+    means = [np.mean(list(group.values())) for group in groups]
+    mean = float(np.mean(means)) if groups else np.nan
+    fewest = min(map(len, groups), default=0)
+    if fewest < 2:
         return Interval(mean, np.nan, np.nan)
-    parts = np.array([values.var(ddof=1) / len(values) for values in groups])
-    freedoms = np.array([len(values) - 1 for values in groups])
-    if not parts.any():  # all values of each group are equal
-        return Interval(mean, mean, mean)
-    freedom = parts.sum() ** 2 / (parts**2 / freedoms).sum()
-    half = special.stdtrit(freedom, (1 + CONFIDENCE) / 2) * parts.sum() ** 0.5 / len(groups)
-    return Interval(mean, float(mean - half), float(mean + half))
+    added: dict[int, float] = defaultdict(float)  # by each member, to the error of the mean
+    for group, center in zip(groups, means, strict=True):
+        for member, value in group.items():
+            added[member] += (value - center) / len(group) / len(groups)
+    variance = fewest / (fewest - 1) * sum(part**2 for part in added.values())
+    half = special.stdtrit(fewest - 1, (1 + CONFIDENCE) / 2) * variance**0.5
+    return (
+        Interval(mean, float(mean - half), float(mean + half))
+        if half > EQUAL
+        else Interval(mean, np.nan, np.nan)
+    )
 
 
 def mean_is_zero(values: np.ndarray) -> np.ndarray:

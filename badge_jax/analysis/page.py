@@ -148,7 +148,8 @@ def _curve_parts(results: Results, of_settings: Mapping[Setting, Sequence[Pictur
 
 
 def _against_baseline(setting: Setting, found: SettingResults, results: Results) -> list[html.Html]:
-    """The table of the strategies against the baseline; none where nothing can be compared."""
+    """The table of the strategies against the baseline, or against one another where there is none; nothing
+    where nothing can be compared."""
     if len(found.scores.labels) < 2:
         return []
     metric, rows, known = results.metric, [], areas(found.scores)
@@ -161,7 +162,10 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
         if 0 < len(ours) < most:
             mean += f" ({_count(len(ours), 'seed')})"
         pair = found.contrasts.get((name, BASELINE))
-        rows.append([name, mean, *_pair_cells(pair, metric), *_saving_cells(found.savings.get(name), pair)])
+        cells = [*_pair_cells(pair, metric), *_saving_cells(found.savings.get(name), pair)]
+        if pair is None and ours and name != BASELINE:
+            cells[0] = f"no seed in common with {BASELINE}"
+        rows.append([name, mean, *cells])
     header = [
         "strategy",
         f"mean over the curve{' (%)' if metric.unit else ''}",
@@ -171,9 +175,25 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
     labels = found.scores.labels
     span = f"Over {labels[0]:,} to {labels[-1]:,} labels"
     if not found.savings:  # nothing is paired
-        return [html.table(f"{span}: {setting.title}", header[:2], [row[:2] for row in rows])]
+        means = html.table(f"{span}: {setting.title}", header[:2], [row[:2] for row in rows])
+        return [means, *_pairs_table(setting, found, metric)]
     caption = f"{span}, paired by seed, with 95 % intervals: {setting.title}"
     return [html.table(caption, header, rows)]
+
+
+def _pairs_table(setting: Setting, found: SettingResults, metric: Metric) -> list[html.Html]:
+    """Every pair of strategies, once, the better one first."""
+    rows = [
+        [f"{pair.strategy} over {pair.other}", *_pair_cells(pair, metric)]
+        for pair in sorted(found.contrasts.values(), key=lambda pair: -pair.interval.mean)
+        if (pair.interval.mean, pair.other) > (0.0, pair.strategy)
+    ]
+    if not rows:
+        return []
+    labels = found.scores.labels
+    caption = f"Pairs, {labels[0]:,} to {labels[-1]:,} labels, by seed, with 95 % intervals: {setting.title}"
+    unit = f" ({metric.unit_of_differences})" if metric.unit_of_differences else ""
+    return [html.table(caption, ["pair", f"better by{unit}", "corrected p", "seeds ahead"], rows)]
 
 
 def _pair_cells(pair: Contrast | None, metric: Metric) -> list[str]:
@@ -255,8 +275,9 @@ def _overall_parts(results: Results, pictures: Sequence[Picture]) -> list[html.H
     parts = [
         html.paragraph(
             "Differences of the mean over the curve, each setting of equal weight. The first interval is "
-            "for just these settings: seeds are the sample. The second is for settings like these: settings "
-            "are the sample, as far as they are independent, which those that share a data set are not. A "
+            "for just these settings: seeds are the sample, and one that several settings share counts "
+            "once. The second is for settings like these: settings are the sample, as far as they are "
+            "independent, which those that share a data set are not. A "
             f"test over settings needs {MIN_SEEDS} of them; its p-value is corrected by Holm over all pairs "
             "of strategies."
         )
@@ -376,11 +397,12 @@ def _method_parts(results: Results) -> list[html.Html]:
                 f"Of {results.metric.title}, {direction} is better. All differences are shown so that a "
                 "positive one is better.",
                 "Intervals are Student's t over the seeds, at 95 % each, not corrected for their number. "
-                "They speak of other seeds of the same setting. One run has no interval, and an interval of "
-                "few runs may go beyond what can be, such as 100 %; a band ends there. In a picture, a band or "
-                "an arrow may go beyond the axis.",
-                f"Differences are paired: within a seed, the strategy less {BASELINE}. Pairing removes what "
-                "a seed has in common, so a difference may be clear where two bands overlap.",
+                "They speak of other seeds of the same setting. One run has no interval, nor have runs with "
+                "equal values. An interval of few runs may go beyond what can be, such as 100 %; a band ends "
+                "there. In a picture, a band or an arrow may go beyond the axis.",
+                f"Differences are paired: by how much the strategy is better than {BASELINE} in the same seed. "
+                "Pairing removes what a seed has in common, so a difference may be clear where two bands "
+                "overlap.",
                 "Mean over the curve: the area under the curve by trapezoids, divided by the range of "
                 "labels. The range is common to the strategies of a setting, and ends where half of them or "
                 "the baseline end; runs that do not cover it are named and do not count.",
@@ -389,9 +411,10 @@ def _method_parts(results: Results) -> list[html.Html]:
                 "most.",
                 f"Labels saved: in each seed, how many labels fewer than {BASELINE} the strategy needs for "
                 "the same score. Curves are made monotone (least squares) and joined by straight lines first. "
-                "The score is the highest that both reach, less three times the noise that this took away. "
-                "Negative if the strategy needs more. It is not tested, and where the interval holds 0 it may "
-                "be none.",
+                "The score is the highest that both reach, less three times the noise that this took away: "
+                "the noisier the curves, the lower the score, and the fewer labels there are to save. "
+                "Negative if the strategy needs more. No number where that score is not above both first "
+                "ones in every seed. It is not tested, and where the interval holds 0 it may be none.",
                 f"Reaches the last score of {BASELINE}: seeds in which the monotone curve ends as high.",
                 "Seeds ahead: seeds in which the mean over the curve is larger; equal ones count half.",
             ]

@@ -148,8 +148,8 @@ def _of_advantages(
                 styles,
                 metric.scale,
             ),
-            f"Mean {metric.title} over {span}, difference to {BASELINE} paired by seed: mean, 95 % interval "
-            f"and single seeds: {setting.title}.",
+            f"Mean {metric.title} over {span}, by how much it is better than {BASELINE} in the same seed: "
+            f"mean, 95 % interval and single seeds: {setting.title}.",
         )
     if found.savings:
         yield _picture(
@@ -203,7 +203,8 @@ def _pairs_picture(
     figure = draw_pairs(
         f"all pairs: {where}", f"row {metric.lead_over('column')}", names, cells, is_clear, metric.scale
     )
-    return _picture(name, figure, f"Mean over the curve, row less column, paired by seed: {where}. {framed}")
+    what = f"Mean {metric.title} over the curve: by how much the row is better than the column in the same seed"
+    return _picture(name, figure, f"{what}: {where}. {framed}")
 
 
 def _sentence(words: str) -> str:

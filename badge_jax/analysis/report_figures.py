@@ -326,11 +326,13 @@ def draw_pairs(
     reach = float(np.nanmax(np.abs(cells), initial=0)) or 1.0
     axes.set_facecolor("#EEEEEE")
     image = axes.imshow(np.ma.masked_invalid(cells), cmap="PuOr_r", vmin=-reach, vmax=reach, aspect="equal")
+    image.set_alpha(np.where(is_clear, 1.0, 0.4))  # what is not clear is pale
     digits = 1 if reach >= 1 else 3
     for (i, j), value in np.ndenumerate(cells):
         if np.isfinite(value):
-            axes.text(j, i, f"{value:+.{digits}f}".replace("-", "−"), ha="center", va="center", fontsize=7,
-                      color="white" if abs(value) > 0.7 * reach else "black",
+            shown = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # never −0.0
+            axes.text(j, i, shown, ha="center", va="center", fontsize=7,
+                      color="white" if is_clear[i, j] and abs(value) > 0.7 * reach else "black",
                       weight="bold" if is_clear[i, j] else "normal")  # fmt: skip
         if is_clear[i, j]:
             axes.add_patch(_frame(i, j))

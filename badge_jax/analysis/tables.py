@@ -134,7 +134,8 @@ def accuracy_table(curves: Curves, metric: Metric = METRICS["accuracy"]) -> str:
         metric: What they are of.
 
     Returns:
-        Lines for a terminal: a row for each number of labels, a column for each strategy.
+        Lines for a terminal: a row for each number of labels, a column for each strategy. A mean of fewer runs
+        than others of the setting has a star.
 
     Example:
         >>> curves = {Setting("letter", "mlp", 100): {"badge": [CurvePoint(100, 5, 0.5, 0.01)]}}
@@ -152,12 +153,23 @@ def accuracy_table(curves: Curves, metric: Metric = METRICS["accuracy"]) -> str:
 def _columns(by_strategy: Mapping[str, Sequence[CurvePoint]], metric: Metric) -> str:
     """The aligned lines of one setting: header and a row for each number of labels."""
     digits = 1 if metric.scale == 100 else 3
+    most = max(point.runs for points in by_strategy.values() for point in points)
+    star = {
+        name: [" " if point.runs == most else "*" for point in points] for name, points in by_strategy.items()
+    }
+    is_marked = any("*" in marks for marks in star.values())
     cells = {
-        name: {point.num_labeled: f"{metric.scale * point.mean:.{digits}f}" for point in points}
+        name: {
+            point.num_labeled: f"{metric.scale * point.mean:.{digits}f}{mark if is_marked else ''}"
+            for point, mark in zip(points, star[name], strict=True)
+        }
         for name, points in by_strategy.items()
     }
     counts = sorted({count for column in cells.values() for count in column})
     rows = [["labels", *cells]]
     rows += [[str(count), *(column.get(count, "–") for column in cells.values())] for count in counts]
     widths = [8, *(max(8, len(name) + 2) for name in cells)]
-    return "\n".join("".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+    lines = ["".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if is_marked:
+        lines.append(f"  * of fewer than {most} runs, so not of the same seeds as the others")
+    return "\n".join(lines)

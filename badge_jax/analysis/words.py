@@ -23,12 +23,18 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
     labels = found.scores.labels
     names = [name for name in strategies if name in found.values]
     if BASELINE not in found.values:
-        return [f"There is no run of {BASELINE} here, so labels saved and differences to it cannot be given."]
+        return [
+            f"There is no run of {BASELINE} here, so labels saved and differences to it cannot be given."
+            + (" The table below has the strategies against one another." if found.contrasts else "")
+        ]
     others = [name for name in names if name != BASELINE]
     if not others:
         return [f"{BASELINE} alone ran here: there is nothing to compare."]
     if len(labels) < 2:
-        return [f"All strategies have only {labels[0]:,} labels so far: there is no curve to compare yet."]
+        return [
+            f"{BASELINE} and most strategies have only {labels[0]:,} labels in common so far: there is no "
+            "curve to compare yet."
+        ]
     pairs = [found.contrasts[name, BASELINE] for name in others if (name, BASELINE) in found.contrasts]
     if not pairs:
         return [
@@ -36,8 +42,10 @@ def summary(found: SettingResults, strategies: Sequence[str], metric: Metric) ->
         ]
     most = max(len(pair.differences) for pair in pairs)
     if most == 1:
+        runs = {seed for name in names for by_seed in found.values[name].values() for seed in by_seed}
+        one = "One seed only" if len(runs) == 1 else f"No strategy shares more than one seed with {BASELINE}"
         return [
-            "One seed only: what differs may be chance. There is no interval and no test; a test takes "
+            f"{one}: what differs may be chance. There is no interval and no test; a test takes "
             f"{MIN_SEEDS} seeds."
         ]
     told = _tested(pairs, metric) if most >= MIN_SEEDS else _too_few(most)
@@ -55,15 +63,11 @@ def _tested(pairs: Sequence[Contrast], metric: Metric) -> str:
     """Which strategies are told apart from the baseline by the areas under their curves."""
     tested = [pair for pair in pairs if pair.p_holm is not None]
     clear = [pair for pair in tested if pair.p_holm is not None and pair.p_holm < SIGNIFICANT]
-    better = [pair for pair in clear if pair.interval.mean > 0]
-    worse = [pair for pair in clear if pair.interval.mean < 0]
-    rest = [pair.strategy for pair in tested if pair not in clear]
+    near = [pair for pair in tested if pair not in clear and pair.interval.excludes_zero]
+    rest = [pair.strategy for pair in tested if pair not in clear and pair not in near]
     untested = [pair.strategy for pair in pairs if pair.p_holm is None]
-    parts = [
-        f"{kind} than {BASELINE}: {_list(_gain(pair, metric) for pair in some)}"
-        for kind, some in (("better", better), ("worse", worse))
-        if some
-    ]
+    parts = _by_direction(clear, metric, f"than {BASELINE}")
+    parts += _by_direction(near, metric, "by its own interval, which the correction does not confirm")
     if rest:
         parts.append(f"not told apart from {BASELINE}: {_list(rest)}")
     if untested:
@@ -72,6 +76,12 @@ def _tested(pairs: Sequence[Contrast], metric: Metric) -> str:
         f"By the mean {metric.title} over the curve, paired by seed, at the {100 * SIGNIFICANT:.0f} % level "
         f"after Holm's correction: {'; '.join(parts)}."
     )
+
+
+def _by_direction(pairs: Sequence[Contrast], metric: Metric, words: str) -> list[str]:
+    better = [_gain(pair, metric) for pair in pairs if pair.interval.mean > 0]
+    worse = [_gain(pair, metric) for pair in pairs if pair.interval.mean < 0]
+    return [f"{kind} {words}: {_list(some)}" for kind, some in (("better", better), ("worse", worse)) if some]
 
 
 def _gain(pair: Contrast, metric: Metric) -> str:

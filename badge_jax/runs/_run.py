@@ -85,8 +85,8 @@ def run(
         The rounds: the lines of rounds.jsonl as dicts.
 
     Raises:
-        InputError: for options that do not fit, for an ``out`` that holds another configuration, and for what
-            several processes cannot do.
+        InputError: for options that do not fit, for an ``out`` that holds another configuration, for an
+            ``on_round`` that cannot be called, and for what several processes cannot do.
         EnvironmentFailure: for an ``out`` in use, and for a network whose outputs are no longer finite.
         OSError: when ``out`` cannot be written.
 
@@ -100,6 +100,9 @@ def run(
     out = Path(out)
     folder = Folder(out, distributed)
     callbacks: Sequence[OnRound] = (on_round,) if callable(on_round) else tuple(on_round)
+    for callback in callbacks:
+        if not callable(callback):
+            raise InputError(f"on_round has {callback!r}; give functions that take a round")
     callbacks = callbacks if folder.is_here else ()
     experiment = _prepare(options, Place(mesh_of_processes()) if distributed else Place())
     here = experiment.config["environment"]

@@ -25,8 +25,8 @@ def bait(
     prune: float = 2.0,
     num_candidates: int | None = None,
 ) -> Strategy:
-    """BAIT: the batch that tells most about the output layer, by Fisher information. Features
-    whose entries are about 1, or regularization=relative. In our own first measurement far below random.
+    """BAIT: the batch that tells most about the output layer, by Fisher information. Features whose entries
+    are about 1, or regularization=relative. Best on pixels of MNIST, far below random on ten-dimensional codes.
 
     The batch S is to make tr((M₀ + ω Σ_S I(x))⁻¹ F) small. I(x) is the information of a row about the weights
     of the output layer, F its mean over all rows that are labeled or available, and M₀ what the labeled rows L

@@ -106,8 +106,21 @@ def test_labels_saved_by_hand():
     assert labels_saved(labels, early, random) == pytest.approx(
         (300 + 100 * (score - 0.6) / 0.1) - (200 + 100 * (score - 0.4) / 0.3)
     )
-    # a baseline that never gets above the common start: both have that score at once
-    assert labels_saved(labels, np.array([0.75, 0.8, 0.9, 0.9]), np.array([0.75, 0.6, 0.65, 0.7])) == 0
+
+
+def test_a_curve_that_does_not_rise_neither_saves_labels_nor_loses_them():
+    labels = np.array([100, 200, 300, 400])
+    rising, falling = np.array([0.75, 0.8, 0.9, 0.95]), np.array([0.75, 0.6, 0.65, 0.7])
+    for ours, theirs in ((rising, falling), (falling, rising), (falling, falling)):
+        assert np.isnan(labels_saved(labels, ours, theirs))
+    lost = np.array([0.75, 0.6, 0.9, 0.5])  # no more than its noise
+    assert np.isnan(labels_saved(labels, lost, rising))
+    curves = {
+        "bad": {0: falling, 1: np.array([0.75, 0.8, 0.85, 0.9])},
+        "random": dict.fromkeys(range(2), rising),
+    }
+    saving = savings(Scores(SETTING, labels, curves, []))["bad"]
+    assert np.isnan(saving.interval).all(), "one seed has no number"
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.004])

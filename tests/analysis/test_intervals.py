@@ -48,23 +48,45 @@ def test_one_value_has_no_interval():
     one, none = t_interval(np.array([0.5])), t_interval(np.array([]))
     assert (one.mean, one.is_known, one.excludes_zero) == (0.5, False, False)
     assert np.isnan(none.mean)
-    assert not mean_of_means_interval([np.array([0.5]), np.array([0.4, 0.5])]).is_known
+    assert not mean_of_means_interval([{0: 0.5}, {0: 0.4, 1: 0.5}]).is_known
+    assert not mean_of_means_interval([]).is_known
+
+
+def test_equal_values_have_no_interval():
+    rows = t_interval(np.array([[0.5, 0.5], [0.4, 0.5]]))
+    np.testing.assert_array_equal(np.isnan(rows.low), [True, False])
+    assert t_interval(np.array([0.0, 0.0, 0.0])).mean == 0
+    same = dict.fromkeys(range(3), 1.0)
+    found = mean_of_means_interval([same, same])
+    assert (found.mean, found.is_known) == (1, False)
 
 
 def test_the_interval_over_settings_covers_the_mean_of_these_settings():
-    """Settings differ in their gain, their noise and their number of seeds."""
+    """Settings differ in their gain and their noise, and what a seed has in common is in all of them. The
+    mutant takes them for independent."""
     rng = np.random.default_rng(0)
-    gains, noises, seeds = (0.1, -0.02, 0.03, 0.0), (0.01, 0.02, 0.01, 0.03), (5, 6, 5, 10)
-    found = [
-        mean_of_means_interval(
-            [rng.normal(gain, noise, n) for gain, noise, n in zip(gains, noises, seeds, strict=True)]
-        )
-        for _ in range(SWEEPS)
-    ]
+    gains, noises = np.array([0.1, -0.02, 0.03, 0.0]), np.array([0.01, 0.02, 0.01, 0.03])
+    values = gains[:, None] + noises[:, None] * (
+        rng.normal(size=(SWEEPS, 1, 5)) + rng.normal(size=(SWEEPS, 4, 5))
+    )
+    found = [mean_of_means_interval([dict(enumerate(row)) for row in sweep]) for sweep in values]
     low, high = np.array([interval[1:] for interval in found]).T
-    assert covers(Interval(0, low, high), np.mean(gains)) == COVERED
-    same = np.array([1.0, 1.0])
-    assert mean_of_means_interval([same, 2 * same]) == (1.5, 1.5, 1.5)
+    assert covers(Interval(0, low, high), gains.mean()) == COVERED
+    np.testing.assert_allclose(low, t_interval(values.mean(axis=1)).low)
+    half = stats.t.ppf(0.975, 16) * (values.var(axis=-1, ddof=1) / 5).sum(axis=1) ** 0.5 / 4
+    assert covers(Interval(0, values.mean((1, 2)) - half, values.mean((1, 2)) + half), gains.mean()) < 0.9
+
+
+@pytest.mark.parametrize("seeds", [((0, 5), (0, 20)), ((0, 5), (5, 10)), ((0, 5), (3, 8), (0, 10))], ids=str)
+def test_with_other_seeds_in_each_setting_it_covers_at_least_as_often(seeds):
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(SWEEPS):
+        common = rng.normal(size=20)
+        groups = [{seed: common[seed] + rng.normal() for seed in range(*some)} for some in seeds]
+        found.append(mean_of_means_interval(groups)[1:])
+    low, high = np.array(found).T
+    assert 0.935 <= covers(Interval(0, low, high), 0.0) <= 0.995
 
 
 def test_p_values_are_those_of_the_paired_test():

@@ -145,7 +145,7 @@ def test_penalties_and_normalized_errors(tmp_path):
     assert "better than random: badge by 8.33 points" in page.shown
     rows = page.tables["Over 5 to 95 labels, paired by seed, with 95 % intervals: d, m, batches of 10"]
     assert rows[1] == [
-        "badge", "62.78", "+8.33 (+8.33 to +8.33)", "< 0.001", "5 of 5", "0 (0 to 0)", "5 of 5 seeds",
+        "badge", "62.78", "+8.33", "< 0.001", "5 of 5", "0", "5 of 5 seeds",
     ]  # fmt: skip
 
 
@@ -354,7 +354,7 @@ def test_two_seeds_are_not_tested(tmp_path):
     assert rows[2][2:5] == ["−25.00 (−31.35 to −18.65)", "too few seeds", "0 of 2"]
     half = 12.706204736 * np.std([0.57, 0.59], ddof=1) / 2**0.5
     rows = page.tables["Mean test accuracy (%) ± half of its 95 % interval: d, m, batches of 10"]
-    assert rows[-1] == ["35", "90.00 ± 0.00", f"58.00 ± {100 * half:.2f}"]
+    assert rows[-1] == ["35", "90.00", f"58.00 ± {100 * half:.2f}"]
 
 
 def test_a_loss_is_compared_with_less_as_better(tmp_path):
@@ -449,3 +449,45 @@ def test_pairs_of_fewer_settings_say_so(tmp_path):
     assert "over the settings that have both, 1 to 2 of 2" in page
     page = report([*(tmp_path / "runs").glob("badge*"), *(tmp_path / "runs").glob("random*")], tmp_path / "out")
     assert "over the settings that have both" not in page.page.read_text("utf-8")
+
+
+def test_without_the_baseline_the_pairs_are_in_a_table(tmp_path):
+    five_repeats(tmp_path / "runs", margin=[0.1, 0.3, 0.5], badge=[0.1, 0.4, 0.5])
+    page = Reader(report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8"))
+    assert "There is no run of random here" in page.shown
+    rows = page.tables["Pairs, 5 to 25 labels, by seed, with 95 % intervals: d, m, batches of 10"]
+    assert rows[1:] == [["badge over margin", "+5.00", "< 0.001", "5 of 5"]]
+
+
+def test_what_the_correction_does_not_confirm_is_said(tmp_path):
+    noise = np.array([-0.02, 0.01, 0, -0.01, 0.02])
+    for seed in range(5):
+        write_run(tmp_path / "runs" / f"r{seed}", "random", seed, [0.1, 0.3])
+        for i, gain in enumerate([0, 0, 0, 0, 0, 0, 0.025, 0.3]):
+            end = float(0.3 + gain + np.roll(noise, i)[seed])
+            write_run(tmp_path / "runs" / f"{i}-{seed}", f"s{i}", seed, [0.1, end])
+    page = Reader(report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8"))
+    assert "better than random: s7 by" in page.shown
+    assert "better by its own interval, which the correction does not confirm: s6 by" in page.shown
+    assert "not told apart from random: s0, s1, s2, s3, s4, s5" in page.shown
+
+
+def test_strategies_that_share_one_seed_or_none_say_so(tmp_path):
+    for strategy, seeds in (("random", (3, 4, 5)), ("badge", (0, 1, 2)), ("margin", (2, 3))):
+        for seed in seeds:
+            write_run(tmp_path / "runs" / f"{strategy}{seed}", strategy, seed, [0.1, 0.3 + seed / 100])
+    result = report([tmp_path / "runs"], tmp_path / "out")
+    page = Reader(result.page.read_text("utf-8"))
+    assert "No strategy shares more than one seed with random" in page.shown
+    rows = page.tables["Over 5 to 15 labels, paired by seed, with 95 % intervals: d, m, batches of 10"]
+    assert {row[0]: row[2] for row in rows[1:]}["badge"] == "no seed in common with random"
+    lines = result.table.splitlines()
+    assert lines[2].split() == ["5", "10.0", "10.0*", "10.0"]
+    assert lines[-1] == "  * of fewer than 3 runs, so not of the same seeds as the others"
+
+
+def test_strategies_of_which_some_have_just_begun(tmp_path):
+    for strategy, values in (("random", [0.1]), ("badge", [0.1, 0.3]), ("margin", [0.1, 0.2])):
+        write_run(tmp_path / "runs" / strategy, strategy, 0, values)
+    page = Reader(report([tmp_path / "runs"], tmp_path / "out").page.read_text("utf-8"))
+    assert "random and most strategies have only 5 labels in common so far" in page.shown
