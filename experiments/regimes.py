@@ -33,7 +33,7 @@ from badge_jax.analysis import (
 )
 from badge_jax.errors import InputError
 from badge_jax.files import write_whole
-from badge_jax.paper import BASELINE
+from badge_jax.paper import BASELINE, TARGET_ACCURACY
 from badge_jax.runs import Setting, read_per_class, setting_of
 from experiments.curves import Columns, curves_csv, merged, read_curves
 from experiments.embeddings import GROUPS
@@ -48,6 +48,8 @@ COLUMNS = Columns(
         "test_log_loss": float,
         "test_calibration_error": float,
         "worst_class_recall": float,
+        "train_accuracy": float,
+        "epochs": int,
         "query_seconds": float,
     },
 )
@@ -84,13 +86,16 @@ def section(setting: Setting, runs: list[Run]) -> list[str]:
     words = f"Seeds: {' to '.join(map(str, numbers[:: max(1, len(numbers) - 1)]))}. {best(found, pairs)}"
     if found.left_out:
         words += f" Runs that are not finished, and left out: {len(found.left_out)}."
+    fits = [line for run in runs for line in run.rounds]
+    if short := sum(line["train_accuracy"] < TARGET_ACCURACY for line in fits):
+        words += f" Fits that ended at max_epochs, short of the target: {short} of {len(fits)}."
     whole = [run for run in runs if run.config["seed"] in found.curves.get(run.config["strategy"], {})]
     return [f"## {setting.title}", "", words, "", *table(found, pairs, whole), ""]
 
 
 def best(found: Scores, pairs: Contrasts) -> str:
     """Which strategy gains most on the baseline in the same seeds, by the area under the curve, and which
-    others may gain as much: the 95 % interval of the difference, paired by seed, holds zero."""
+    others are not told apart from it: the 95 % interval of the difference, paired by seed, holds zero."""
     gains = {name: pairs[name, BASELINE].interval.mean for name in found.curves if (name, BASELINE) in pairs}
     first = max([*gains, BASELINE], key=lambda name: gains.get(name, 0.0))
     others = [pairs[first, name] for name in found.curves if (first, name) in pairs]
@@ -98,7 +103,7 @@ def best(found: Scores, pairs: Contrasts) -> str:
         return f"Largest mean: {first}; too few seeds to say more."
     near = sorted((pair for pair in others if pair.interval.low <= 0), key=lambda pair: pair.interval.mean)
     words = f"Best: {first}" + (
-        f"; level with it: {', '.join(pair.other for pair in near)}." if near else ", alone."
+        f"; not told apart from it: {', '.join(pair.other for pair in near)}." if near else ", alone."
     )
     alien = [name for name in found.curves if name != first and (first, name) not in pairs]
     return words + (f" No seed in common with it: {', '.join(alien)}." if alien else "")

@@ -96,7 +96,7 @@ def mean_of_means_interval(groups: Sequence[Mapping[int, float]]) -> Interval:
     """
     from scipy import special
 
-    means = [np.mean(list(group.values())) for group in groups]
+    means = [float(np.mean(list(group.values()))) for group in groups]
     mean = float(np.mean(means)) if groups else np.nan
     fewest = min(map(len, groups), default=0)
     if fewest < 2:
