@@ -388,7 +388,7 @@ class Saving(NamedTuple):
     Attributes:
         saved: [n] float64, `labels_saved` for each seed that both have; NaN where no score is reached by both.
         interval: Of the mean; all NaN if any seed has none.
-        reached: Seeds in which the strategy reaches the last score of the baseline, both made monotone.
+        reached: Seeds in which the strategy's last score is at least the baseline's.
     """
 
     saved: np.ndarray
@@ -418,11 +418,6 @@ def savings(found: Scores) -> dict[str, Saving]:
         if strategy == BASELINE or not seeds or len(found.labels) < 2:
             continue
         saved = np.array([labels_saved(found.labels, by_seed[seed], baseline[seed]) for seed in seeds])
-        ours, theirs = ([_end(found.labels, curves[seed]) for seed in seeds] for curves in (by_seed, baseline))
-        reached = int((np.subtract(ours, theirs) > -EQUAL).sum())
+        reached = sum(bool(by_seed[seed][-1] > baseline[seed][-1] - EQUAL) for seed in seeds)
         result[strategy] = Saving(saved, t_interval(saved), reached)
     return result
-
-
-def _end(labels: np.ndarray, curve: np.ndarray) -> float:
-    return float(_ascending(labels, curve)[1][-1])

@@ -97,7 +97,7 @@ def report(directories: Directories, out: str | os.PathLike[str], *, metric: str
         "labels_saved.csv": savings_csv(results),
         "penalty_matrix.csv": penalty_csv(results.compared, results.strategies),
         "cdf.csv": cdf_csv(results.compared, results.strategies),
-        "report.html": report_page(runs, results, pictures, skipped, origin),
+        "report.html": report_page(runs, results, pictures, skipped, found.remarks, origin),
     }
     files = {f"{one.name}{suffix}": one.files[suffix] for one in pictures.every() for suffix in FORMATS}
     # a data set may be a file whose name is no text

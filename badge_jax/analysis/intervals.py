@@ -1,6 +1,5 @@
 """Intervals, corrected p-values, ranks: statistics of numbers, whatever they measure. Arrays in, arrays out."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -76,8 +75,9 @@ def mean_of_means_interval(groups: Sequence[Mapping[int, float]]) -> Interval:
     The members (seeds) are a sample, the groups (settings) are not: the interval speaks of the average over
     just these groups. The values of one member may depend on one another, as runs of one seed do that share
     their first labels. So a member counts once, by the sum of what it adds to the mean. If all groups have the
-    same members, this is Student's t interval of the members' means. Else the correction for few members and
-    the degrees of freedom are those of the smallest group, on the safe side.
+    same members, this is Student's t interval of the members' means. Else the degrees of freedom are the fewer
+    of Satterthwaite's, for groups that do not depend on one another, and those of members with the same value
+    in all of their groups.
 
     Args:
         groups: Each member → value.
@@ -87,7 +87,8 @@ def mean_of_means_interval(groups: Sequence[Mapping[int, float]]) -> Interval:
 
     References:
         Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986 (the
-        variance of dependent values, by clusters).
+        variance of dependent values, by clusters). Satterthwaite, "An approximate distribution of estimates of
+        variance components", Biometrics 1946.
 
     Example:
         >>> one = {0: 1.0, 1: 2.0, 2: 3.0}
@@ -96,22 +97,27 @@ def mean_of_means_interval(groups: Sequence[Mapping[int, float]]) -> Interval:
     """
     from scipy import special
 
-    means = [float(np.mean(list(group.values()))) for group in groups]
-    mean = float(np.mean(means)) if groups else np.nan
-    fewest = min(map(len, groups), default=0)
-    if fewest < 2:
+    if not groups:
+        return Interval(np.nan, np.nan, np.nan)
+    members = sorted({member for group in groups for member in group})
+    values = np.array([[group.get(member, np.nan) for member in members] for group in groups], np.float64)
+    is_there = np.isfinite(values)
+    numbers = is_there.sum(axis=1, keepdims=True)
+    mean = float(np.mean(np.nanmean(values, axis=1)))
+    if numbers.min() < 2:
         return Interval(mean, np.nan, np.nan)
-    added: dict[int, float] = defaultdict(float)  # by each member, to the error of the mean
-    for group, center in zip(groups, means, strict=True):
-        for member, value in group.items():
-            added[member] += (value - center) / len(group) / len(groups)
-    variance = fewest / (fewest - 1) * sum(part**2 for part in added.values())
-    half = special.stdtrit(fewest - 1, (1 + CONFIDENCE) / 2) * variance**0.5
-    return (
-        Interval(mean, float(mean - half), float(mean + half))
-        if half > EQUAL
-        else Interval(mean, np.nan, np.nan)
-    )
+    shares = is_there / numbers / len(groups)  # of each value in the mean
+    residuals = np.where(is_there, values - np.nanmean(values, axis=1, keepdims=True), 0.0)
+    residuals *= np.sqrt(numbers / (numbers - 1))  # so that their squares are right on average
+    variance = ((shares * residuals).sum(axis=0) ** 2).sum()
+    if variance < EQUAL**2:
+        return Interval(mean, np.nan, np.nan)
+    of_groups = ((shares * residuals) ** 2).sum(axis=1)
+    independent = of_groups.sum() ** 2 / (of_groups**2 / (numbers[:, 0] - 1)).sum()
+    weights = shares.sum(axis=0) ** 2
+    alike = weights.sum() ** 2 / (weights**2).sum() - 1
+    half = special.stdtrit(min(independent, alike), (1 + CONFIDENCE) / 2) * variance**0.5
+    return Interval(mean, float(mean - half), float(mean + half))
 
 
 def mean_is_zero(values: np.ndarray) -> np.ndarray:
@@ -121,7 +127,8 @@ def mean_is_zero(values: np.ndarray) -> np.ndarray:
         values: [..., n] float64, differences of pairs, say; n of at least 2.
 
     Returns:
-        [...] float64. Where all values are equal the test is not defined: then 1 if they are zero, else 0.
+        [...] float64. Where all values are equal the t-test is not defined: then 1 if they are zero, else that
+        of the sign test, 2^(1 − n).
 
     Raises:
         ValueError: If n is below 2.
@@ -138,7 +145,8 @@ def mean_is_zero(values: np.ndarray) -> np.ndarray:
     is_constant = np.ptp(values, axis=-1) < EQUAL
     safe = np.where(is_constant[..., None], np.arange(values.shape[-1]), values)
     p = stats.ttest_1samp(safe, 0.0, axis=-1).pvalue
-    return np.where(is_constant, np.where(np.abs(values[..., 0]) < EQUAL, 1.0, 0.0), p)
+    of_signs = 2.0 ** (1 - values.shape[-1])
+    return np.where(is_constant, np.where(np.abs(values[..., 0]) < EQUAL, 1.0, of_signs), p)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -41,20 +41,22 @@ class Found(NamedTuple):
     Attributes:
         runs: Run directory → run, for every run with a finished round, in the order of their paths.
         skipped: A line for every run that is left out: where it is, and why.
+        remarks: What makes runs less comparable than they should be: other versions of a file, other starts.
     """
 
     runs: Mapping[Path, Run]
     skipped: Sequence[str]
+    remarks: Sequence[str] = ()
 
 
 def find_runs(directories: Directories) -> Found:
-    """Like `read_runs`, and says where each run is, and what was left out.
+    """Like `read_runs`, and says where each run is, what was left out, and what else it warned of.
 
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
 
     Returns:
-        The runs and what was left out: damaged runs, and those that have no finished round yet.
+        The runs; what was left out, that is damaged runs and those that have no finished round yet; remarks.
 
     Raises:
         InputError: As `read_runs`.
@@ -74,13 +76,18 @@ def find_runs(directories: Directories) -> Found:
     """
     found = _find_runs(directories)
     _check_repeats(found.runs)
-    return found
+    remarks = [*_versions(found.runs), *_starts(found.runs)]
+    for remark in remarks:
+        warnings.warn(remark, UserWarning, stacklevel=3)
+    return found._replace(remarks=remarks)
 
 
 def read_runs(directories: Directories) -> list[Run]:
     """Reads every run with at least one finished round, and checks that runs of one setting are comparable.
 
-    A run that is damaged or cannot be read is left out, with a warning that names it.
+    A run that is damaged or cannot be read is left out, with a warning that names it. There is a warning too
+    where runs of one setting had different versions of a user's file, and where runs of one seed started from
+    different labels or have test sets of different sizes.
 
     Args:
         directories: Run directories or folders of them. A run found twice counts once.
@@ -241,14 +248,47 @@ def _check_repeats(runs: Mapping[Path, Run]) -> None:
                     f"{path} and {other} are both {name}/{strategy} but have {option} = {ours!r} and "
                     f"{theirs!r}; report them separately"
                 )
-        other = first_of_strategy.setdefault((setting, strategy, "code"), path)
-        if code_checksum(run.config, "strategy") != code_checksum(runs[other].config, "strategy"):
-            warnings.warn(f"{path} and {other} ran different versions of {strategy}", UserWarning, stacklevel=2)
         other = first_of.setdefault((setting, strategy, seed), path)
         if other != path:
             raise InputError(
                 f"{path} and {other} are both {name}/{strategy} with seed {seed}; report them separately"
             )
+
+
+def _versions(runs: Mapping[Path, Run]) -> Iterator[str]:
+    """A line for each file of a user that runs had in different versions: those of one strategy, or of one
+    setting for its data set, model and cold start."""
+    first_with: dict[tuple, Path] = {}
+    said = set()
+    for path, run in runs.items():
+        setting = setting_of(run.config)
+        for what in ("strategy", "dataset", "model", "cold_start"):
+            key = (setting, what, run.config.get(what))
+            other = first_with.setdefault(key, path)
+            if key not in said and code_checksum(run.config, what) != code_checksum(runs[other].config, what):
+                said.add(key)
+                words = what.replace("dataset", "data set").replace("_", " ")
+                yield f"{path} and {other} had different versions of the file of their {words}, {key[2]}"
+
+
+def _starts(runs: Mapping[Path, Run]) -> Iterator[str]:
+    """A line for each setting in which runs of a seed started from different labels or were tested on another
+    number of rows: then pairing by seed does not remove what it should."""
+    first_with: dict[tuple, Path] = {}
+    said = set()
+    for path, run in runs.items():
+        setting, seed = setting_of(run.config), run.config["seed"]
+        other = first_with.setdefault((setting, seed), path)
+        ours, theirs = run.rounds[0], runs[other].rounds[0]
+        for field, words in (("indices", "first labels"), ("test_size", "numbers of test rows")):
+            if (
+                field in ours
+                and field in theirs
+                and ours[field] != theirs[field]
+                and (setting, field) not in said
+            ):
+                said.add((setting, field))
+                yield f"{path} and {other} have one seed, {seed}, but different {words}"
 
 
 def _differ(ours: Any, theirs: Any) -> bool:

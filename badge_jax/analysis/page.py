@@ -45,6 +45,7 @@ def report_page(
     results: Results,
     pictures: Pictures,
     skipped: Sequence[str],
+    remarks: Sequence[str],
     origin: Origin,
 ) -> str:
     """The content of report.html, pictures included.
@@ -54,6 +55,7 @@ def report_page(
         results: Their numbers.
         pictures: Drawn from them.
         skipped: What was left out, and why.
+        remarks: What makes the runs less comparable than they should be.
         origin: Where the report comes from.
 
     Returns:
@@ -72,6 +74,7 @@ def report_page(
     parts: list[str] = [
         html.paragraph(_overview(runs, results)),
         html.paragraph(_completeness(results.missing, skipped)),
+        *([html.paragraph("Read with care:"), html.bullets(remarks)] if remarks else []),
         html.contents((words, name) for words, name, _ in sections),
     ]
     for words, name, content in sections:
@@ -89,8 +92,8 @@ def _overview(runs: Sequence[Run], results: Results) -> str:
         f"{_count(len(runs), 'run')} in {_count(len(results.settings), 'setting')} (a data set, a network "
         f"and a batch size), by {results.metric.title}. Strategies: {', '.join(results.strategies)}. Seeds: "
         f"{', '.join(map(str, seeds))}. In each round of a run, the network is trained from scratch and the "
-        "strategy selects the next batch of examples to label. Runs with the same seed start from the same "
-        "labels and the same initial weights."
+        "strategy selects the next batch of examples to label. Runs with the same seed are meant to start from "
+        "the same labels and the same initial weights."
     )
 
 
@@ -171,7 +174,7 @@ def _against_baseline(setting: Setting, found: SettingResults, results: Results)
         f"mean over the curve{' (%)' if metric.unit else ''}",
         metric.lead_over(BASELINE),
     ]
-    header += ["corrected p", "seeds ahead", "labels saved", f"reaches the last score of {BASELINE}"]
+    header += ["corrected p", "seeds ahead", "labels saved", f"ends as well as {BASELINE}"]
     labels = found.scores.labels
     span = f"Over {labels[0]:,} to {labels[-1]:,} labels"
     if not found.savings:  # nothing is paired
@@ -415,7 +418,7 @@ def _method_parts(results: Results) -> list[html.Html]:
                 "the noisier the curves, the lower the score, and the fewer labels there are to save. "
                 "Negative if the strategy needs more. No number where that score is not above both first "
                 "ones in every seed. It is not tested, and where the interval holds 0 it may be none.",
-                f"Reaches the last score of {BASELINE}: seeds in which the monotone curve ends as high.",
+                f"Ends as well as {BASELINE}: seeds in which the last score is as good or better.",
                 "Seeds ahead: seeds in which the mean over the curve is larger; equal ones count half.",
             ]
         )

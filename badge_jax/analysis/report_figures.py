@@ -298,6 +298,8 @@ def draw_intervals(
     axes.set_xlim(low - margin, high + margin)
     axes.set_yticks(range(len(rows)), [literal(_short(name)) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}".replace("-", "−"))
     axes.set(title=title_of(title), xlabel=xlabel)
     axes.title.set_fontsize(10)
     make_plain(axes)
@@ -308,14 +310,14 @@ def draw_intervals(
 def draw_pairs(
     title: str, bar: str, names: Sequence[str], cells: np.ndarray, is_clear: np.ndarray, scale: float = 1.0
 ) -> "Figure":
-    """A matrix of differences, row less column, with one colour scale about zero and its bar.
+    """A matrix of differences, by how much the row is better, with one colour scale about zero and its bar.
 
     Args:
         title: Above the matrix.
         bar: What the colours mean, with the unit.
         names: The s strategies, in the order of rows and columns.
         cells: [s, s] float64; NaN is an empty cell.
-        is_clear: [s, s] bool, cells to frame.
+        is_clear: [s, s] bool, cells to frame; the others are pale.
         scale: Factor of the cells.
     """
     names = [literal(_short(name)) for name in names]

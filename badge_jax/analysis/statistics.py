@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from badge_jax.analysis.intervals import mean_is_zero
+from badge_jax.analysis.intervals import EQUAL, mean_is_zero
 from badge_jax.analysis.load import Run
 from badge_jax.paper import BASELINE, LARGE_BATCH, MIN_SEEDS, SATURATED, SIGNIFICANT, ZOOM_RATIO
 from badge_jax.runs.setting import Setting, setting_of
@@ -190,17 +190,24 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
     for setting, accuracies in values_of(runs).items():
         if BASELINE in accuracies:
             baseline = accuracies[BASELINE]
-            last = max(baseline)
+            ends = _ends(baseline)
+            last = ends[len(ends) // 2]  # one run that went further does not decide
             means = {
                 count: float(np.mean([found[seed] for seed in sorted(baseline[last])]))
                 for count, found in sorted(baseline.items())
-                if found.keys() >= baseline[last].keys()
+                if count <= last and found.keys() >= baseline[last].keys()
             }
             first = min(means)
             saturation = next(count for count in means if means[count] >= SATURATED * means[last])
             counts = _label_counts(first, setting.batch_size, saturation, include_initial)
             comparisons.append(Comparison(setting, accuracies, saturation, last, counts))
     return comparisons
+
+
+def _ends(baseline: Mapping[int, Mapping[int, float]]) -> list[int]:
+    """The last label count of each seed, sorted."""
+    seeds = {seed for found in baseline.values() for seed in found}
+    return sorted(max(count for count, found in baseline.items() if seed in found) for seed in seeds)
 
 
 def _label_counts(first: int, batch_size: int, saturation: int, include_initial: bool) -> tuple[int, ...]:
@@ -230,6 +237,8 @@ def beats(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool | None
     if len(seeds) < MIN_SEEDS:
         return None
     gains = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    if np.ptp(gains) < EQUAL:
+        return bool(gains[0] >= EQUAL)
     return bool(gains.mean() > 0 and mean_is_zero(gains) < SIGNIFICANT)
 
 

@@ -282,8 +282,9 @@ def _gradient_of(loss_fn: Callable[..., tuple]) -> Callable[..., tuple]:
     return gradient
 
 
-def _is_tall(leaf: jax.Array) -> bool:
-    return leaf.ndim == 2 and leaf.shape[0] > 4 * leaf.shape[1] and leaf.shape[1] <= _FEW_COLUMNS
+def _is_tall(leaf: jax.typing.ArrayLike) -> bool:
+    shape = jnp.shape(leaf)
+    return len(shape) == 2 and shape[0] > 4 * shape[1] and shape[1] <= _FEW_COLUMNS
 
 
 def _shuffle(key: jax.Array, indices: jax.Array, count: jax.Array) -> jax.Array:

@@ -121,6 +121,9 @@ def test_a_curve_that_does_not_rise_neither_saves_labels_nor_loses_them():
     }
     saving = savings(Scores(SETTING, labels, curves, []))["bad"]
     assert np.isnan(saving.interval).all(), "one seed has no number"
+    assert saving.reached == 0, "though, made monotone, the falling curve ends where it begins"
+    fallen = {"less bad": {0: falling}, "random": {0: falling - [0, 0, 0, 0.1]}}
+    assert savings(Scores(SETTING, labels, fallen, []))["less bad"].reached == 1
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.004])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from badge_jax.analysis import Run, load_rounds, read_runs, rounds_csv
+from badge_jax.analysis import Run, find_runs, load_rounds, read_runs, rounds_csv
 from badge_jax.errors import InputError
 from badge_jax.runs.directory import read_config, read_rounds, write_config, write_rounds
 
@@ -128,7 +128,6 @@ def test_formats_are_compared_in_what_both_record(runs):
     ("option", "ours", "theirs"),
     [
         ("diagnostics", True, False),
-        ("code", {"model": {"file": "a.py", "crc32": 1}}, {"model": {"file": "a.py", "crc32": 2}}),
         ("rounds", 5, 7),
         ("environment", {"jax": "0.10"}, {"jax": "0.12"}),
         ("missing_classes", [], [3]),
@@ -155,8 +154,39 @@ def test_two_algorithms_of_one_name_are_not_averaged(runs, option, ours, theirs)
 def test_two_versions_of_a_users_strategy_are_warned_of(runs):
     change(runs / "badge0", code={"strategy": {"file": "mine.py", "crc32": 1}})
     change(runs / "badge1", code={"strategy": {"file": "mine.py", "crc32": 2}})
-    with pytest.warns(UserWarning, match="ran different versions of badge"):
+    with pytest.warns(UserWarning, match="different versions of the file of their strategy, badge"):
         assert len(read_runs(runs)) == 4
+
+
+@pytest.mark.parametrize("what", ["dataset", "model", "cold_start"])
+def test_two_versions_of_another_file_of_a_user_are_warned_of_once(runs, what):
+    for i, name in enumerate(("badge0", "badge1", "deep/random0")):
+        change(runs / name, code={what: {"file": "mine.py", "crc32": i}})
+    with pytest.warns(UserWarning, match="different versions") as found:
+        (remark,) = find_runs(runs).remarks
+    assert [str(warning.message) for warning in found] == [remark]
+    assert (
+        f"different versions of the file of their {what.replace('dataset', 'data set').replace('_', ' ')}"
+        in remark
+    )
+
+
+def test_other_starts_within_a_seed_are_warned_of(runs):
+    for name, indices, size in (
+        ("badge0", [5, 6], 100),
+        ("deep/random0", [5, 7], 200),
+        ("badge1", [0], 100),
+    ):
+        file = runs / name / "rounds.jsonl"
+        first, *rest = file.read_text().splitlines()
+        line = json.loads(first) | {"indices": indices, "test_size": size}
+        file.write_text("\n".join([json.dumps(line), *rest]) + "\n")
+    with pytest.warns(UserWarning, match="have one seed, 0, but different"):
+        remarks = find_runs(runs).remarks
+    assert [line.split(", but ")[1] for line in remarks] == [
+        "different first labels",
+        "different numbers of test rows",
+    ]
 
 
 LINE = {"round": 1, "num_labeled": 15, "test_accuracy": 0.5, "indices": [7]}

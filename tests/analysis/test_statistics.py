@@ -135,6 +135,13 @@ def test_a_baseline_run_that_ends_early_does_not_move_the_label_counts():
     assert (comparison.last, comparison.saturation, comparison.counts) == (85, 85, (15, 25, 45))
 
 
+def test_a_baseline_run_that_was_extended_does_not_move_the_label_counts():
+    runs = repeats("random", BASELINE_CURVE)
+    runs[0] = make_run("random", 0, [*BASELINE_CURVE, 0.95, 0.97, 0.99])
+    (comparison,) = compare(runs)
+    assert (comparison.last, comparison.saturation, comparison.counts) == (85, 85, (15, 25, 45))
+
+
 def test_without_the_baseline_nothing_is_compared():
     assert compare(repeats("badge", BASELINE_CURVE)) == []
 

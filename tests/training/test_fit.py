@@ -68,6 +68,22 @@ def test_losses_follow_a_float64_twin(scale):
     np.testing.assert_allclose(losses, numpy_losses(start, minibatches, 1e-3), atol=1e-4)
 
 
+def test_variables_may_be_plain_numbers():
+    inputs, labels = make_data(20)
+
+    def apply(variables, x, *, mask, train):
+        return variables["scale"] * (x @ variables["kernel"]), x, variables
+
+    variables = {"kernel": jnp.ones((inputs.shape[1], 3)), "scale": 1.0}
+    model, optimizer = Model(lambda key, x: variables, apply), make_optimizer(1e-2)
+    state = optimizer.init(variables)
+    stepped, _, metrics = make_train_step(model, optimizer)(
+        variables, state, inputs, labels, jnp.ones(20, bool)
+    )
+    assert np.isfinite(float(metrics.loss))
+    assert float(stepped["scale"]) != 1.0 or not np.allclose(stepped["kernel"], 1.0)
+
+
 def test_stops_at_the_target():
     inputs, labels = make_data()
     fit = jax.jit(make_fit(mlp(3, hidden=64), make_optimizer(1e-2), FitOptions(32)))
