@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -62,6 +63,11 @@ def on_nav(nav, config, files):
         raise PluginError(f"not in the navigation (mkdocs.yml): {', '.join(lost)}")
 
 
+def on_page_content(html, page, config, files):
+    """Pictures that lead to themselves at full size."""
+    return with_large_pictures(html)
+
+
 def on_post_build(config):
     """Fails where a public name is undocumented, or a link or anchor of the finished pages leads nowhere."""
     from mkdocs.exceptions import PluginError
@@ -77,6 +83,15 @@ def sources(root):
     """Paths of the site's files in the repository, such as ``docs/data.md``."""
     found = {path for folder in FOLDERS for path in (root / folder).rglob("*") if path.suffix in KINDS}
     return sorted({*PAGES, *LINKED, *(path.relative_to(root).as_posix() for path in found)})
+
+
+def with_large_pictures(html):
+    """The HTML of a page, each picture in it a link to its file; those in a link already stay."""
+    return re.sub(
+        r'(<a [^>]*>)?(<img [^>]*src="([^"]+)"[^>]*>)',
+        lambda found: found[0] if found[1] else f'<a href="{found[3]}">{found[2]}</a>',
+        html,
+    )
 
 
 def lost_pages(pages, reached):

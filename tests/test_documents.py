@@ -292,6 +292,12 @@ def test_dead_links_and_what_is_fetched_are_reported(hooks, tmp_path, body, faul
     assert hooks.faults_of(tmp_path / "page.html", tmp_path) == ([fault] if fault else [])
 
 
+def test_pictures_lead_to_themselves(hooks):
+    picture = '<img alt="curves" src="study/a.png" />'
+    found = hooks.with_large_pictures(f'<p>{picture} and <a href="x">{picture}</a></p>')
+    assert found == f'<p><a href="study/a.png">{picture}</a> and <a href="x">{picture}</a></p>'
+
+
 def test_the_command_line_page_has_every_command(hooks):
     listed = re.findall(r"• ([a-z]+) ", hooks.help_of(["--help"], _main.main))
     assert {*hooks.COMMANDS} == {*listed}
