@@ -74,8 +74,16 @@ def test_libraries_stay_in_their_layer():
             assert "flax" not in libraries, f"{path} imports flax"
 
 
-TO_TRAIN = {"flax", "optax", "absl", "msgpack", "rich", "yaml"}  # the first two load the others
-TO_PARSE = {"tyro", "docstring_parser", "typeguard", "tqdm"}  # and tyro those but the last
+TO_TRAIN = {
+    "flax",
+    "optax",
+    "absl",
+    "msgpack",
+    "rich",
+    "typing_extensions",
+    "yaml",
+}  # the first two load the others
+TO_PARSE = {"tyro", "docstring_parser", "typeguard", "typing_extensions", "tqdm"}  # and tyro those but the last
 LOADED = {  # the packages that each may load, besides those that JAX does
     "import badge_jax": set(),
     "import badge_jax.runs, badge_jax.analysis, badge_jax.selection": set(),
