@@ -74,15 +74,8 @@ def test_libraries_stay_in_their_layer():
             assert "flax" not in libraries, f"{path} imports flax"
 
 
-TO_TRAIN = {
-    "flax",
-    "optax",
-    "absl",
-    "msgpack",
-    "rich",
-    "typing_extensions",
-    "yaml",
-}  # the first two load the others
+# the first two load the others
+TO_TRAIN = {"flax", "optax", "absl", "msgpack", "rich", "typing_extensions", "yaml"}
 TO_PARSE = {"tyro", "docstring_parser", "typeguard", "typing_extensions", "tqdm"}  # and tyro those but the last
 LOADED = {  # the packages that each may load, besides those that JAX does
     "import badge_jax": set(),

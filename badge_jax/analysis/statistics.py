@@ -190,8 +190,8 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
     for setting, accuracies in values_of(runs).items():
         if BASELINE in accuracies:
             baseline = accuracies[BASELINE]
-            ends = _ends(baseline)
-            last = ends[len(ends) // 2]  # one run that went further does not decide
+            most = max(map(len, baseline.values()))  # one run that went further does not decide
+            last = max(count for count, found in baseline.items() if 2 * len(found) >= most)
             means = {
                 count: float(np.mean([found[seed] for seed in sorted(baseline[last])]))
                 for count, found in sorted(baseline.items())
@@ -202,12 +202,6 @@ def compare(runs: Iterable[Run], *, include_initial: bool = False) -> list[Compa
             counts = _label_counts(first, setting.batch_size, saturation, include_initial)
             comparisons.append(Comparison(setting, accuracies, saturation, last, counts))
     return comparisons
-
-
-def _ends(baseline: Mapping[int, Mapping[int, float]]) -> list[int]:
-    """The last label count of each seed, sorted."""
-    seeds = {seed for found in baseline.values() for seed in found}
-    return sorted(max(count for count, found in baseline.items() if seed in found) for seed in seeds)
 
 
 def _label_counts(first: int, batch_size: int, saturation: int, include_initial: bool) -> tuple[int, ...]:

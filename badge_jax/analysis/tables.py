@@ -154,14 +154,12 @@ def _columns(by_strategy: Mapping[str, Sequence[CurvePoint]], metric: Metric) ->
     """The aligned lines of one setting: header and a row for each number of labels."""
     digits = 1 if metric.scale == 100 else 3
     most = max(point.runs for points in by_strategy.values() for point in points)
-    star = {
-        name: [" " if point.runs == most else "*" for point in points] for name, points in by_strategy.items()
-    }
-    is_marked = any("*" in marks for marks in star.values())
+    is_marked = any(point.runs < most for points in by_strategy.values() for point in points)
+    marks = ("", "") if not is_marked else (" ", "*")
     cells = {
         name: {
-            point.num_labeled: f"{metric.scale * point.mean:.{digits}f}{mark if is_marked else ''}"
-            for point, mark in zip(points, star[name], strict=True)
+            point.num_labeled: f"{metric.scale * point.mean:.{digits}f}{marks[point.runs < most]}"
+            for point in points
         }
         for name, points in by_strategy.items()
     }
